@@ -1,0 +1,18 @@
+/* Entry of the test module: require "moonquay.probe" gives a table with one table a group. */
+#include "bind/probe.h"
+
+#include <lauxlib.h>
+
+__attribute__((visibility("default"))) int luaopen_moonquay_probe(lua_State *L);
+
+int luaopen_moonquay_probe(lua_State *L)
+{
+    lua_newtable(L);
+    probe_http_open(L);
+    lua_setfield(L, -2, "http");
+    probe_form_open(L);
+    lua_setfield(L, -2, "form");
+    probe_sys_open(L);
+    lua_setfield(L, -2, "sys");
+    return 1;
+}
