@@ -1,32 +1,53 @@
-# One makefile, not recursive. V picks the build: release, debug, asan (address + undefined), fuzz.
+# One makefile, by hand, not recursive but where a target needs another compiler or build.
+# V picks the build: release, debug, asan (address + undefined behaviour, no recovery), fuzz.
 V       ?= release
-CC      ?= gcc
-BUILD   := build/$(V)
+BUILD   ?= build/$(V)
 PREFIX  ?= /usr/local
-LUA_INC := -isystem /usr/include/lua5.4
+SPECS   ?= spec
+LUA     := lua5.4
+BUSTED  := $(LUA) /usr/bin/busted
+ifeq ($(origin CC),default)
+CC      := gcc
+endif
 
 WARN := -Wall -Wextra -Wpedantic -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith \
         -Wcast-qual -Wwrite-strings -Wvla -Wformat=2 -Wundef
 OPT_release := -O2 -g -DNDEBUG
 OPT_debug   := -O0 -g
 OPT_asan    := -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
+OPT_fuzz    := $(OPT_asan)
 LNK_asan    := -fsanitize=address,undefined
+LNK_fuzz    := $(LNK_asan)
 
-CFLAGS  := -std=gnu11 $(WARN) $(WERROR) $(OPT_$(V)) -fPIC -fvisibility=hidden -D_GNU_SOURCE -Icore $(LUA_INC)
+ifeq ($(OPT_$(V)),)
+$(error V=$(V): no such build, choose release, debug, asan or fuzz)
+endif
+
+# MOONQUAY_LUA_DIR is where the executable looks for its Lua library when it does not run in its tree.
+CFLAGS  := -std=gnu11 $(WARN) $(WERROR) $(OPT_$(V)) -fPIC -fvisibility=hidden -D_GNU_SOURCE \
+           -DMOONQUAY_LUA_DIR='"$(PREFIX)/share/lua/5.4"' -Icore -isystem /usr/include/lua5.4
 LDFLAGS := $(LNK_$(V))
 LIBS    := -lev -ljansson -lm
 
-ROOMS    := base net http route server bind
-LIB_SRC  := $(filter-out core/bind/probe%,$(foreach room,$(ROOMS),$(wildcard core/$(room)/*.c)))
-LIB_OBJ  := $(LIB_SRC:core/%.c=$(BUILD)/%.o)
-PROC_OBJ := $(patsubst core/%.c,$(BUILD)/%.o,$(wildcard core/proc/*.c))
-PROBE_OBJ:= $(patsubst core/%.c,$(BUILD)/%.o,$(wildcard core/bind/probe*.c))
+ROOMS     := base net http route server bind
+LIB_SRC   := $(filter-out core/bind/probe%,$(foreach room,$(ROOMS),$(wildcard core/$(room)/*.c)))
+LIB_OBJ   := $(LIB_SRC:core/%.c=$(BUILD)/%.o)
+PROC_OBJ  := $(patsubst core/%.c,$(BUILD)/%.o,$(wildcard core/proc/*.c))
+PROBE_OBJ := $(patsubst core/%.c,$(BUILD)/%.o,$(wildcard core/bind/probe*.c))
+C_FILES    = $(shell find core -name '*.[ch]' | sort)
+LUA_FILES  = $(shell find lua spec scripts/examples -name '*.lua' | sort) scripts/check-layers
+SH_FILES   = $(shell grep -lE '^\#!/bin/(ba)?sh' scripts/* .ci/run)
 
-.PHONY: all probe clean
+.PHONY: all probe test test-load test-fresh bench lint lint-format lint-gcc lint-clang lint-lua lint-shell \
+        check-layers tidy format install uninstall clean help force
+.DELETE_ON_ERROR:
+
 all: $(BUILD)/bin/moonquay $(BUILD)/lib/moonquay/core.so
 
+# The specs' way into the rooms below Lua.
 probe: $(BUILD)/lib/moonquay/probe.so
 
+# -E: C modules that an app loads find the Lua API in the executable.
 $(BUILD)/bin/moonquay: $(LIB_OBJ) $(PROC_OBJ)
 	@mkdir -p $(@D)
 	$(CC) $(LDFLAGS) -Wl,-E -o $@ $^ -llua5.4 $(LIBS)
@@ -40,11 +61,92 @@ $(BUILD)/lib/moonquay/probe.so: $(LIB_OBJ) $(PROBE_OBJ)
 	@mkdir -p $(@D)
 	$(CC) -shared $(LDFLAGS) -o $@ $^ $(LIBS)
 
-$(BUILD)/%.o: core/%.c
+$(BUILD)/%.o: core/%.c $(BUILD)/flags
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) -MMD -MP -c -o $@ $<
+
+# Rewritten only when the command line of the compiler changes, so that such a change rebuilds.
+FLAGS := '$(subst ','\'',$(CC) $(CFLAGS))'
+$(BUILD)/flags: force
+	@mkdir -p $(@D)
+	@printf '%s\n' $(FLAGS) | cmp -s - $@ || printf '%s\n' $(FLAGS) >$@
+
+# ---- specs
+
+# Everything that must hold: lint, all specs on the release and the sanitized build, fuzzing.
+test:
+	scripts/test
+
+# What names a time: spec files *_load.lua, on the release build, at ten times the figure of the issue.
+test-load: all probe
+	$(BUSTED) --pattern=_load $(SPECS)
+
+# scripts/serve and scripts/test inside a new Debian root; root only.
+test-fresh:
+	scripts/test-fresh
+
+bench: all
+	scripts/bench $(BENCH_ARGS)
+
+# ---- lint
+
+lint: lint-format lint-lua lint-shell check-layers lint-gcc lint-clang
+
+lint-format:
+	clang-format --dry-run -Werror $(C_FILES)
+
+lint-gcc:
+	$(MAKE) V=release CC=gcc BUILD=build/lint-gcc WERROR=-Werror all probe
+
+lint-clang:
+	$(MAKE) V=release CC=clang BUILD=build/lint-clang WERROR=-Werror all probe
+
+lint-lua:
+	luacheck -q $(LUA_FILES)
+
+lint-shell:
+	shellcheck $(SH_FILES)
+
+check-layers:
+	scripts/check-layers
+
+# Slow and full of opinions: for a reader's judgement, not a gate.
+tidy:
+	clang-tidy --quiet $(filter %.c,$(C_FILES)) -- $(CFLAGS)
+
+format:
+	clang-format -i $(C_FILES)
+
+# ---- install
+
+BIN_DIR := $(DESTDIR)$(PREFIX)/bin
+SO_DIR  := $(DESTDIR)$(PREFIX)/lib/lua/5.4/moonquay
+LUA_DIR := $(DESTDIR)$(PREFIX)/share/lua/5.4
+
+install: all
+	install -D -m 755 $(BUILD)/bin/moonquay $(BIN_DIR)/moonquay
+	install -D -m 644 $(BUILD)/lib/moonquay/core.so $(SO_DIR)/core.so
+	cd lua && find moonquay -name '*.lua' -exec install -D -m 644 {} $(LUA_DIR)/{} \;
+
+uninstall:
+	rm -f $(BIN_DIR)/moonquay
+	rm -rf $(SO_DIR) $(LUA_DIR)/moonquay
 
 clean:
 	rm -rf build
 
+help:
+	@echo 'make [V=release|debug|asan] [CC=clang] [BUILD=DIR] [WERROR=-Werror] [PREFIX=DIR] TARGET'
+	@echo '  all           the server build/V/bin/moonquay and the library build/V/lib/moonquay/core.so'
+	@echo '  probe         the module that opens the C rooms to the specs'
+	@echo '  test          lint, all specs on two builds, fuzzing; a few specs: scripts/test FILE...'
+	@echo '  test-load     the specs that assert times'
+	@echo '  test-fresh    scripts/serve and scripts/test in a new Debian root (root only)'
+	@echo '  lint          clang-format, luacheck, shellcheck, check-layers, -Werror with gcc and clang'
+	@echo '  format tidy   clang-format in place; clang-tidy'
+	@echo '  fuzz fuzz-run the fuzz targets; SECONDS=20 each'
+	@echo '  bench         beside other servers; BENCH_ARGS="..." goes to scripts/bench'
+	@echo '  install uninstall clean'
+
+-include core/fuzz/fuzz.mk
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
