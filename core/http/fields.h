@@ -83,6 +83,12 @@ void fields_set(struct fields *fields, struct span name, struct span value);
  */
 struct span fields_combined(struct fields *fields, struct span name);
 
+/*
+ * Takes the next element off the front of a comma-separated list (RFC 9110 section 5.6.1), without its
+ * surrounding blanks, maybe empty; commas in quoted strings do not separate. False behind the last one.
+ */
+bool fields_list_next(struct span *list, struct span *element);
+
 /* True when the comma-separated list in any line of this name holds token, without regard to case. */
 bool fields_has_token(const struct fields *fields, enum field_id id, struct span token);
 
