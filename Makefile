@@ -36,7 +36,7 @@ PROC_OBJ  := $(patsubst core/%.c,$(BUILD)/%.o,$(wildcard core/proc/*.c))
 PROBE_OBJ := $(patsubst core/%.c,$(BUILD)/%.o,$(wildcard core/bind/probe*.c))
 C_FILES    = $(shell find core -name '*.[ch]' | sort)
 LUA_FILES  = $(shell find lua spec scripts/examples -name '*.lua' | sort) scripts/check-layers
-SH_FILES   = $(shell grep -lE '^\#!/bin/(ba)?sh' scripts/* .ci/run)
+SH_FILES   = $(shell grep -lsE '^\#!/bin/(ba)?sh' scripts/* .ci/run)
 
 .PHONY: all probe test test-load test-fresh bench lint lint-format lint-gcc lint-clang lint-lua lint-shell \
         check-layers tidy format install uninstall clean help force
@@ -104,8 +104,9 @@ lint-clang:
 lint-lua:
 	luacheck -q $(LUA_FILES)
 
+# SC2317: functions that a trap calls, or one that takes a command, look unreachable to it.
 lint-shell:
-	shellcheck $(SH_FILES)
+	shellcheck -e SC2317 $(SH_FILES)
 
 check-layers:
 	scripts/check-layers
