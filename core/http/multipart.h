@@ -1,6 +1,8 @@
 /*
  * multipart/form-data content (RFC 7578, RFC 2046 section 5.1), read as a stream of parts from bytes in any
- * pieces; a part's data is never held, only its head and what might be the start of a delimiter.
+ * pieces; a part's data is never held, only its head. A part must have one Content-Disposition with a name. In
+ * quoted names %22, %0D and %0A are decoded as browsers write them, and a backslash escapes '"' and itself.
+ * filename* (RFC 8187; RFC 7578 forbids it, some clients send it) counts where filename is missing.
  */
 #ifndef HTTP_MULTIPART_H
 #define HTTP_MULTIPART_H
@@ -35,7 +37,8 @@ struct multipart {
     struct span name, filename, type; /* SPAN_NONE when absent; name and filename unquoted */
     char delimiter[MULTIPART_BOUNDARY_MAX + 4];
     uint32_t delimiter_len, parts, head_bytes;
-    struct buf held; /* bytes that are not yet decided */
+    uint32_t matched; /* bytes of the delimiter that the last ones taken were */
+    struct buf held;  /* the unfinished line of a part head */
     uint8_t state;
 };
 
