@@ -1,0 +1,272 @@
+-- The scripts themselves, run on copies: what they refuse and what they count.
+
+-- The interpreter of a sanitized run has the sanitizers preloaded; programs started here must not.
+local CLEAN = "unset LD_PRELOAD ASAN_OPTIONS MAKEFLAGS MAKELEVEL; exec 2>&1 </dev/null; "
+
+local function quote(text)
+  return "'" .. text:gsub("'", "'\\''") .. "'"
+end
+
+-- Runs a shell command; returns its output, both streams, and its exit status.
+local function run(command, ...)
+  local pipe = assert(io.popen(CLEAN .. command:format(...)))
+  local output = pipe:read("a")
+  local _, _, status = pipe:close()
+  return output, status
+end
+
+local function write(path, text)
+  assert(run("mkdir -p %s", quote(path:match("^(.*)/"))) == "")
+  local file <close> = assert(io.open(path, "w"))
+  assert(file:write(text))
+end
+
+local function lines(text)
+  local list = {}
+  for line in text:gmatch("[^\n]+") do
+    list[#list + 1] = line
+  end
+  return list
+end
+
+describe("scripts", function()
+  local dir
+
+  before_each(function()
+    dir = run("mktemp -d"):gsub("\n$", "")
+  end)
+
+  after_each(function()
+    run("rm -rf %s", quote(dir))
+  end)
+
+  describe("check-layers", function()
+    local function check()
+      return run("scripts/check-layers %s", quote(dir))
+    end
+
+    local function copy_core()
+      run("cp -r core %s", quote(dir))
+    end
+
+    local function plant(file, line)
+      local path = dir .. "/core/" .. file
+      run("mkdir -p %s", quote(path:match("^(.*)/")))
+      local target = assert(io.open(path, "a"))
+      assert(target:write(line .. "\n"))
+      target:close()
+      local count = tonumber((run("wc -l <%s", quote(path))))
+      return ("core/%s:%d: "):format(file, count)
+    end
+
+    it("finds nothing wrong in the tree", function()
+      local output, status = run("scripts/check-layers")
+      assert.equal("", output)
+      assert.equal(0, status)
+    end)
+
+    local refused = {
+      { "an arrow from an earlier room to a later one", "http/date.h", '#include "net/loop.h"' },
+      { "an arrow between rooms side by side", "net/x.c", '#include "http/fields.h"' },
+      { "any room in base", "base/buf.h", '#include "http/fields.h"' },
+      { "proc in bind", "bind/x.c", '#include "proc/master.h"' },
+      { "a private header of another room", "server/x.c", '#include "http/h1_priv.h"' },
+      { "a header that names no room", "http/date.h", '#include "fields.h"' },
+      { "a room that is not on the plan", "cellar/x.c", "" },
+      { "ev.h outside net", "server/x.c", "#include <ev.h>" },
+      { "lua.h outside bind", "proc/x.c", "#include <lua.h>" },
+      { "lauxlib.h outside bind", "fuzz/x.c", "#include <lauxlib.h>" },
+      { "jansson outside its one file", "bind/x.c", "#include <jansson.h>" },
+      { "OpenSSL's TLS outside tls", "net/x.c", "#include <openssl/ssl.h>" },
+      { "nghttp2 outside http/h2.c", "http/x.c", "#include <nghttp2/nghttp2.h>" },
+      { "a foreign library without a room", "base/x.c", "#include <zlib.h>" },
+      { "an indented, spaced include", "http/x.c", '  #  include   "net/loop.h"' },
+      { "an include through a macro", "http/x.c", "#include HEADER" },
+    }
+    for _, case in ipairs(refused) do
+      it("refuses " .. case[1], function()
+        copy_core()
+        local place = plant(case[2], case[3])
+        local output, status = check()
+        assert.equal(1, status)
+        assert.equal(1, #lines(output), output)
+        assert.equal(place, output:sub(1, #place))
+      end)
+    end
+
+    local allowed = {
+      { "an arrow to an earlier room", "server/x.c", '#include "http/fields.h"' },
+      { "a room's own private header", "http/x.c", '#include "http/h1_priv.h"' },
+      { "ev.h in net", "net/x.c", "#include <ev.h>" },
+      { "lua.h in bind", "bind/x.c", "#include <lua.h>" },
+      { "bind in proc", "proc/x.c", '#include "bind/state.h"' },
+      { "headers of libc and kernel", "base/x.c", "#include <sys/uio.h>\n#include <stdint.h>" },
+    }
+    for _, case in ipairs(allowed) do
+      it("allows " .. case[1], function()
+        copy_core()
+        plant(case[2], case[3])
+        local output, status = check()
+        assert.equal("", output)
+        assert.equal(0, status)
+      end)
+    end
+
+    it("fails where there are no sources", function()
+      run("mkdir %s/core", quote(dir))
+      local _, status = check()
+      assert.equal(1, status)
+    end)
+  end)
+
+  describe("packages", function()
+    -- dpkg's own database, but one in which only the given packages are there.
+    local function database(installed)
+      local records = {}
+      for name, state in pairs(installed) do
+        records[#records + 1] = ("Package: %s\nStatus: %s\nVersion: 1\nArchitecture: all\n"
+          .. "Maintainer: nobody\nDescription: none\n"):format(name, state)
+      end
+      write(dir .. "/info/keep", "")
+      write(dir .. "/updates/keep", "")
+      run("rm %s/updates/keep", quote(dir))
+      write(dir .. "/status", table.concat(records, "\n") .. "\n")
+    end
+
+    local function missing(words)
+      return run("DPKG_ADMINDIR=%s scripts/packages --dry-run %s", quote(dir), words)
+    end
+
+    it("names what the server needs when nothing is installed", function()
+      database({})
+      local output, status = missing("serve")
+      assert.equal(0, status)
+      local named = {}
+      for _, name in ipairs(lines(output)) do
+        named[name] = true
+      end
+      for _, name in ipairs({ "gcc", "make", "libc6-dev", "liblua5.4-dev", "libev-dev" }) do
+        assert.is_true(named[name], name)
+      end
+    end)
+
+    it("leaves out what is installed, not what was removed", function()
+      database({ gcc = "install ok installed", make = "deinstall ok config-files" })
+      local names = {}
+      for _, name in ipairs(lines((missing("serve")))) do
+        names[name] = true
+      end
+      assert.is_nil(names.gcc)
+      assert.is_true(names.make)
+    end)
+
+    it("adds what the specs need", function()
+      database({})
+      local serve, both = lines((missing("serve"))), lines((missing("serve test")))
+      assert.is_true(#both > #serve)
+      assert.is_truthy(table.concat(both, "\n"):find("lua-busted", 1, true))
+    end)
+
+    it("says nothing and installs nothing when all is there", function()
+      database({})
+      local installed = {}
+      for _, name in ipairs(lines((missing("serve test")))) do
+        installed[name] = "install ok installed"
+      end
+      database(installed)
+      assert.equal("", (missing("serve test")))
+      local output, status = run("DPKG_ADMINDIR=%s scripts/packages serve test", quote(dir))
+      assert.equal("", output)
+      assert.equal(0, status)
+    end)
+
+    it("fails on a word that it does not know", function()
+      local output, status = run("scripts/packages --dry-run sreve")
+      assert.equal(1, status)
+      assert.is_truthy(output:find("sreve", 1, true))
+    end)
+  end)
+
+  describe("test", function()
+    -- The real script over spec files made here; building is not its subject.
+    local function test(files)
+      run("mkdir -p %s/scripts", quote(dir))
+      run("cp scripts/test scripts/packages %s/scripts", quote(dir))
+      write(dir .. "/Makefile", "all probe: ;\n")
+      local names = {}
+      for name, text in pairs(files) do
+        write(dir .. "/spec/" .. name, text)
+        names[#names + 1] = "spec/" .. name
+      end
+      table.sort(names)
+      local output, status = run("%s/scripts/test %s", quote(dir), table.concat(names, " "))
+      local list = lines(output)
+      return list[#list], status, output
+    end
+
+    local GOOD = 'describe("n", function() it("a", function() end) it("b", function() end) end)'
+
+    it("counts what passed, the build included, in its closing line", function()
+      local closing, status, output = test({ ["a_spec.lua"] = GOOD, ["b_spec.lua"] = GOOD })
+      assert.equal("5 passed, 0 failed", closing, output)
+      assert.equal(0, status)
+    end)
+
+    local bad = {
+      { "a failure", 'it("f", function() assert.equal(1, 2) end)' },
+      { "an error", 'it("f", function() error("planted") end)' },
+      { "a skipped spec", 'pending("f")' },
+      { "a file without specs", "" },
+      { "a file that is no Lua", "function" },
+      { "a process that ends early and well", 'it("f", function() os.exit(0) end)' },
+      {
+        "a process that ends badly after its specs",
+        GOOD .. ' require("busted").subscribe({ "exit" }, function() os.exit(3) end)',
+        good = 2,
+      },
+      { "a process that is killed", 'it("f", function() os.execute("kill -9 $PPID") end)' },
+    }
+    for _, case in ipairs(bad) do
+      it("counts as failed " .. case[1], function()
+        local files = { ["a_spec.lua"] = GOOD, ["b_spec.lua"] = case[2] }
+        local closing, status, output = test(files)
+        local good = 3 + (case.good or 0)
+        assert.equal(("%d passed, 1 failed"):format(good), closing, output)
+        assert.equal(1, status)
+      end)
+    end
+
+    it("shows what a failing spec said", function()
+      local failing = { ["a_spec.lua"] = 'it("f", function() error("planted words") end)' }
+      local _, _, output = test(failing)
+      assert.is_truthy(output:find("planted words", 1, true))
+    end)
+
+    it("fails when a named file is not there", function()
+      local output, status = run("scripts/test spec/unit/not_there_spec.lua")
+      assert.equal(1, status)
+      assert.equal("scripts/test: no such spec: spec/unit/not_there_spec.lua\n", output)
+    end)
+
+    it("fails when a tool is missing", function()
+      local tools = dir .. "/bin"
+      run("mkdir %s", quote(tools))
+      for _, tool in ipairs({ "bash", "sh", "dirname", "readlink", "mktemp", "rm", "dpkg-query",
+        "grep", "node", "gcc", "make" }) do
+        run("ln -s $(command -v %s) %s", tool, quote(tools))
+      end
+      local output, status = run("PATH=%s scripts/test", quote(tools))
+      assert.equal(1, status)
+      assert.equal("scripts/test: clang is missing", (lines(output))[1], output)
+    end)
+  end)
+
+  it("let continuous integration call scripts/test and nothing else", function()
+    local words = {}
+    for line in io.lines(".ci/run") do
+      if not line:find("^#") and line:find("%S") then words[#words + 1] = line end
+    end
+    assert.equal(1, #words)
+    assert.is_truthy(words[1]:find("^exec .*scripts/test\"$"))
+  end)
+end)
