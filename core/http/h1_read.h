@@ -76,9 +76,11 @@ struct h1_content {
     struct fields *trailers; /* where trailer fields go; may be NULL: then they are checked and dropped */
     struct refusal refusal;
     enum h1_framing framing;
-    uint64_t left;           /* of the body, or of this chunk */
-    uint32_t line_bytes;     /* of the chunk line or trailer section so far */
-    uint32_t scanned;
+    uint64_t left;            /* of the body, or of this chunk */
+    uint32_t extension_bytes; /* of all chunk lines so far */
+    uint32_t trailer_bytes;   /* of whole trailer lines so far */
+    uint32_t trailer_count;
+    uint32_t scanned;         /* of the unfinished line, known to hold no LF */
     uint8_t state;
 };
 

@@ -13,8 +13,8 @@
 #include "http/fields.h"
 
 enum h1_length {
-    H1_LENGTH_ABSENT,  /* 1xx, 204, 304, or a HEAD answer of unknown length */
-    H1_LENGTH_KNOWN,   /* Content-Length: length */
+    H1_LENGTH_ABSENT,  /* 1xx, 204, or a 304 or HEAD answer of unknown length */
+    H1_LENGTH_KNOWN,   /* Content-Length: length, of HEAD and 304 too; left out of 1xx and 204 */
     H1_LENGTH_CHUNKED, /* Transfer-Encoding: chunked */
     H1_LENGTH_CLOSE    /* HTTP/1.0: the end of the connection is the end of the content */
 };

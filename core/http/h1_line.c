@@ -1,0 +1,125 @@
+/*
+ * A limit is judged before the syntax of its line, and of two limits the one that is passed at the
+ * earlier byte answers: then it does not matter whether the reader saw that byte alone or with the
+ * rest of the line.
+ */
+#include "http/h1_line_priv.h"
+
+#include "base/err.h"
+#include "http/chars_priv.h"
+
+int h1_refuse(struct refusal *why, int status, const char *reason, const char *detail)
+{
+    *why = (struct refusal){status, reason, detail};
+    return ERR_INVALID;
+}
+
+struct span h1_line(struct span in, size_t scanned, bool *whole)
+{
+    const char *lf = scanned < in.len ? memchr(in.at + scanned, '\n', in.len - scanned) : NULL;
+
+    *whole = lf != NULL;
+    return lf ? span_of(in.at, (size_t)(lf - in.at) + 1) : in;
+}
+
+size_t h1_line_passes(struct span line, size_t limit)
+{
+    if (line.len <= limit || line.at[limit] == '\n')
+        return SIZE_MAX;
+    if (line.at[limit] != '\r')
+        return limit + 1;
+    /* The CR may be the line's end; the next byte tells. */
+    return line.len < limit + 2 || line.at[limit + 1] == '\n' ? SIZE_MAX : limit + 2;
+}
+
+/* How many bytes line and "authorization:" have in common. */
+static size_t like_authorization(struct span line)
+{
+    const struct span text = SPAN("authorization:");
+    size_t n = 0;
+
+    while (n < line.len && n < text.len && ascii_lower(line.at[n]) == text.at[n])
+        n++;
+    return n;
+}
+
+/* As h1_line_passes, for a field line, whose limit hangs on its name: nothing is certain before
+ * that is. */
+static size_t field_passes(const struct h1_limits *limits, struct span line)
+{
+    const size_t named = sizeof("authorization:") - 1;
+    size_t alike = like_authorization(line), known = alike + 1, limit = limits->max_field_length;
+
+    if (alike < named && alike == line.len)
+        return SIZE_MAX;
+    if (alike == named) {
+        limit = limits->max_authorization_length;
+        known = named;
+    }
+
+    size_t passed = h1_line_passes(line, limit);
+
+    return passed < known ? known : passed;
+}
+
+int h1_check_field_limits(const struct h1_limits *limits, struct span line, bool whole,
+                          uint32_t before, uint32_t count, struct refusal *why)
+{
+    size_t head_room = limits->max_request_head_bytes - before;
+
+    if (line.len > limits->max_field_length || line.len > head_room ||
+        line.len > limits->max_authorization_length) {
+        size_t line_passed = field_passes(limits, line);
+
+        if (line.len > head_room && head_room + 1 < line_passed)
+            return h1_refuse(why, 431, "RequestLength",
+                             "fields longer than max_request_head_bytes");
+        if (line_passed != SIZE_MAX)
+            return h1_refuse(why, 431, "FieldLength", "a field line longer than its limit");
+    }
+    if (whole && count >= limits->max_fields && line.at[0] != '\r')
+        return h1_refuse(why, 431, "FieldLength", "more field lines than max_fields");
+    return 0;
+}
+
+int h1_line_content(struct span line, struct span *content, struct refusal *why)
+{
+    if (line.len < 2 || line.at[line.len - 2] != '\r')
+        return h1_refuse(why, 400, "Invalid_CR/LF", "a bare LF");
+    *content = span_of(line.at, line.len - 2);
+    return 0;
+}
+
+int h1_blame_cr(struct span text, struct refusal *why)
+{
+    if (memchr(text.at, '\r', text.len))
+        h1_refuse(why, 400, "Invalid_CR/LF", "a bare CR");
+    return ERR_INVALID;
+}
+
+static int refuse_field(struct span content, struct refusal *why, const char *detail)
+{
+    h1_refuse(why, 400, "Header", detail);
+    return h1_blame_cr(content, why);
+}
+
+int h1_parse_field(struct span content, struct span *name, struct span *value, struct refusal *why)
+{
+    size_t name_len = chars_span(content, CHAR_TOKEN);
+    char behind = name_len < content.len ? content.at[name_len] : '\0';
+
+    if (behind != ':' || name_len == 0) {
+        bool blank = behind == ' ' || behind == '\t';
+
+        if (blank && name_len == 0)
+            return refuse_field(content, why, "a field line that begins with a blank");
+        if (blank && memchr(content.at, ':', content.len))
+            return refuse_field(content, why, "a blank before the colon");
+        return refuse_field(content, why, "a field name that is no token");
+    }
+    *name = span_of(content.at, name_len);
+    *value = span_trim(span_of(content.at + name_len + 1, content.len - name_len - 1));
+    if (!field_value_valid(*value))
+        return refuse_field(content, why, "a control character in a field value");
+    return 0;
+}

@@ -1,0 +1,43 @@
+/*
+ * Lines of an HTTP/1.1 message: their limits, judged so that every split of the bytes gets the same
+ * answer, and the syntax of a field line. Shared by the readers of heads and of chunked content.
+ */
+#ifndef HTTP_H1_LINE_PRIV_H
+#define HTTP_H1_LINE_PRIV_H
+
+#include "base/span.h"
+#include "http/h1_read.h"
+
+/* Fills why; returns ERR_INVALID. */
+int h1_refuse(struct refusal *why, int status, const char *reason, const char *detail);
+
+/*
+ * The first line of in: up to its LF, which is counted in, when *whole, else all of in. scanned
+ * bytes are known to hold no LF.
+ */
+struct span h1_line(struct span in, size_t scanned, bool *whole);
+
+/*
+ * The number of bytes of line with which it is certain that its content, without the CRLF, is
+ * longer than limit; SIZE_MAX while it is not. line is as h1_line gave it.
+ */
+size_t h1_line_passes(struct span line, size_t limit);
+
+/*
+ * Judges a field line, whole or not, against the limits for fields; before is what its section took
+ * before it, count how many field lines that were. 0, or ERR_INVALID with why.
+ */
+int h1_check_field_limits(const struct h1_limits *limits, struct span line, bool whole,
+                          uint32_t before, uint32_t count, struct refusal *why);
+
+/* Takes the CRLF off a whole line. ERR_INVALID when it ends with a bare LF. */
+int h1_line_content(struct span line, struct span *content, struct refusal *why);
+
+/* Splits the content of a field line; name and value lie in it. ERR_INVALID when it is malformed.
+ */
+int h1_parse_field(struct span content, struct span *name, struct span *value, struct refusal *why);
+
+/* Makes a refusal of text with a bare CR in it say so; returns ERR_INVALID. */
+int h1_blame_cr(struct span text, struct refusal *why);
+
+#endif
