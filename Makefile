@@ -34,12 +34,12 @@ LIB_SRC   := $(filter-out core/bind/probe%,$(foreach room,$(ROOMS),$(wildcard co
 LIB_OBJ   := $(LIB_SRC:core/%.c=$(BUILD)/%.o)
 PROC_OBJ  := $(patsubst core/%.c,$(BUILD)/%.o,$(wildcard core/proc/*.c))
 PROBE_OBJ := $(patsubst core/%.c,$(BUILD)/%.o,$(wildcard core/bind/probe*.c))
-C_FILES    = $(shell find core -name '*.[ch]' | sort)
+C_FILES    = $(shell find core scripts -name '*.[ch]' | sort)
 LUA_FILES  = $(shell find lua spec scripts/examples -name '*.lua' | sort) scripts/check-layers
 SH_FILES   = $(shell grep -lsE '^\#!/bin/(ba)?sh' scripts/* .ci/run)
 
-.PHONY: all probe test test-load test-fresh bench lint lint-format lint-gcc lint-clang lint-lua lint-shell \
-        check-layers tidy format install uninstall clean help force
+.PHONY: all probe test test-load test-fresh bench bench-load lint lint-format lint-gcc lint-clang lint-lua \
+        lint-shell check-layers tidy format install uninstall clean help force
 .DELETE_ON_ERROR:
 
 all: $(BUILD)/bin/moonquay $(BUILD)/lib/moonquay/core.so
@@ -64,6 +64,11 @@ $(BUILD)/lib/moonquay/probe.so: $(LIB_OBJ) $(PROBE_OBJ)
 $(BUILD)/%.o: core/%.c $(BUILD)/flags
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) -MMD -MP -c -o $@ $<
+
+# The load of scripts/bench: a program of its own.
+bench-load: $(BUILD)/bench-load
+$(BUILD)/bench-load: scripts/bench-load.c $(BUILD)/flags
+	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $<
 
 # Rewritten only when the command line of the compiler changes, so that such a change rebuilds.
 FLAGS := '$(subst ','\'',$(CC) $(CFLAGS))'
@@ -96,10 +101,10 @@ lint-format:
 	clang-format --dry-run -Werror $(C_FILES)
 
 lint-gcc:
-	$(MAKE) V=release CC=gcc BUILD=build/lint-gcc WERROR=-Werror all probe
+	$(MAKE) V=release CC=gcc BUILD=build/lint-gcc WERROR=-Werror all probe bench-load
 
 lint-clang:
-	$(MAKE) V=release CC=clang BUILD=build/lint-clang WERROR=-Werror all probe
+	$(MAKE) V=release CC=clang BUILD=build/lint-clang WERROR=-Werror all probe bench-load
 
 lint-lua:
 	luacheck -q $(LUA_FILES)
@@ -113,7 +118,7 @@ check-layers:
 
 # Slow and full of opinions: for a reader's judgement, not a gate.
 tidy:
-	clang-tidy --quiet $(filter %.c,$(C_FILES)) -- $(CFLAGS)
+	clang-tidy --quiet $(filter core/%.c,$(C_FILES)) -- $(CFLAGS)
 
 format:
 	clang-format -i $(C_FILES)

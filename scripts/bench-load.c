@@ -1,0 +1,268 @@
+/*
+ * The load of scripts/bench: GET requests over kept connections, one thread, epoll. Each connection
+ * has one batch of requests in flight (a batch is one request, or several when pipelined) and sends
+ * the next when all answers of the last are there. Answers need a Content-Length.
+ * Prints one line: how many answers, failures and other statuses than 200, answers a second, and
+ * the microseconds from a batch's sending to each of its answers.
+ */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { IN_BYTES = 65536, LATENCY_SLOTS = 1000000, EVENTS = 256 };
+
+struct options {
+    uint16_t port;
+    const char *path;
+    int connections;
+    int batch;
+    double seconds;
+};
+
+struct connection {
+    int fd;
+    int waiting; /* answers of this batch that have not come */
+    uint64_t sent_us;
+    size_t used;
+    char in[IN_BYTES];
+};
+
+struct totals {
+    uint64_t done, failed, bad_status;
+    uint32_t latency[LATENCY_SLOTS]; /* how many answers took so many microseconds */
+};
+
+static struct totals totals;
+
+static _Noreturn void die(const char *what)
+{
+    perror(what);
+    exit(1);
+}
+
+static uint64_t now_us(void)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
+}
+
+static struct sockaddr_in loopback(uint16_t port)
+{
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(port)};
+
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    return address;
+}
+
+/* A port that nobody had a moment ago. */
+static int print_free_port(void)
+{
+    struct sockaddr_in address = loopback(0);
+    socklen_t size = sizeof(address);
+    int fd = socket(AF_INET, SOCK_STREAM, 0);
+
+    if (fd < 0 || bind(fd, (struct sockaddr *)&address, size) < 0 ||
+        getsockname(fd, (struct sockaddr *)&address, &size) < 0)
+        die("free port");
+    printf("%d\n", ntohs(address.sin_port));
+    return 0;
+}
+
+static char *make_batch(const struct options *options, size_t *bytes)
+{
+    char *batch = NULL;
+    FILE *out = open_memstream(&batch, bytes);
+
+    if (!out)
+        die("memory");
+    for (int i = 0; i < options->batch; i++)
+        fprintf(out, "GET %s HTTP/1.1\r\nHost: localhost\r\n\r\n", options->path);
+    fclose(out);
+    return batch;
+}
+
+static void connection_open(struct connection *self, uint16_t port)
+{
+    struct sockaddr_in address = loopback(port);
+    int on = 1;
+
+    self->used = 0;
+    self->fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (self->fd < 0 || connect(self->fd, (struct sockaddr *)&address, sizeof(address)) < 0)
+        die("connect");
+    setsockopt(self->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+}
+
+/* A batch is small and the server has read the last one: it fits into the socket at once. */
+static bool connection_send(struct connection *self, const char *batch, size_t bytes, int count)
+{
+    self->waiting = count;
+    self->sent_us = now_us();
+    return send(self->fd, batch, bytes, MSG_NOSIGNAL) == (ssize_t)bytes;
+}
+
+/* The bytes of the first answer in the buffer, 0 when it is not complete, -1 when it has no length.
+ */
+static ssize_t answer_bytes(const char *in, size_t used)
+{
+    const char *end = memmem(in, used, "\r\n\r\n", 4);
+
+    if (!end)
+        return 0;
+    for (const char *line = in; line < end;) {
+        if (strncasecmp(line, "content-length:", 15) == 0) {
+            size_t bytes = (size_t)(end - in) + 4 + strtoul(line + 15, NULL, 10);
+            return bytes <= used ? (ssize_t)bytes : 0;
+        }
+        line = (const char *)memchr(line, '\n', (size_t)(end + 4 - line)) + 1;
+    }
+    return -1;
+}
+
+static void count_answer(const struct connection *self, const char *answer, uint64_t now)
+{
+    uint64_t took = now - self->sent_us;
+
+    totals.done++;
+    totals.latency[took < LATENCY_SLOTS ? took : LATENCY_SLOTS - 1]++;
+    if (strncmp(answer, "HTTP/1.1 200", 12) != 0)
+        totals.bad_status++;
+}
+
+/* Reads once and counts what is complete; false when the connection is of no more use. */
+static bool connection_read(struct connection *self)
+{
+    ssize_t got = recv(self->fd, self->in + self->used, sizeof(self->in) - self->used, 0);
+    uint64_t now = now_us();
+    size_t from = 0;
+
+    if (got <= 0)
+        return got < 0 && errno == EINTR;
+    self->used += (size_t)got;
+    while (self->waiting > 0) {
+        ssize_t bytes = answer_bytes(self->in + from, self->used - from);
+        if (bytes < 0)
+            return false;
+        if (bytes == 0)
+            break;
+        count_answer(self, self->in + from, now);
+        from += (size_t)bytes;
+        self->waiting--;
+    }
+    self->used -= from;
+    memmove(self->in, self->in + from, self->used);
+    return self->used < sizeof(self->in) && (self->waiting > 0 || self->used == 0);
+}
+
+static void run(const struct options *options, struct connection *connections)
+{
+    size_t bytes;
+    char *batch = make_batch(options, &bytes);
+    int poll = epoll_create1(EPOLL_CLOEXEC);
+    int open = options->connections;
+    uint64_t end = now_us() + (uint64_t)(options->seconds * 1e6);
+    struct epoll_event events[EVENTS];
+
+    if (poll < 0)
+        die("epoll");
+    for (int i = 0; i < options->connections; i++) {
+        struct epoll_event event = {.events = EPOLLIN, .data.ptr = &connections[i]};
+        connection_open(&connections[i], options->port);
+        if (epoll_ctl(poll, EPOLL_CTL_ADD, connections[i].fd, &event) < 0)
+            die("epoll");
+        connection_send(&connections[i], batch, bytes, options->batch);
+    }
+    while (open > 0 && now_us() < end) {
+        int count = epoll_wait(poll, events, EVENTS, 100);
+        for (int i = 0; i < count; i++) {
+            struct connection *self = events[i].data.ptr;
+            bool good = connection_read(self);
+            if (good && self->waiting == 0)
+                good = connection_send(self, batch, bytes, options->batch);
+            if (!good) {
+                totals.failed++;
+                open--;
+                close(self->fd);
+            }
+        }
+    }
+    close(poll);
+    free(batch);
+}
+
+static unsigned percentile(unsigned percent)
+{
+    uint64_t seen = 0;
+    unsigned slot = 0;
+
+    while (slot < LATENCY_SLOTS - 1 && (seen += totals.latency[slot]) * 100 < totals.done * percent)
+        slot++;
+    return slot;
+}
+
+static int usage(void)
+{
+    fputs("bench-load -p PORT [-P PATH] [-c CONNECTIONS] [-x BATCH] [-d SECONDS]\n"
+          "bench-load -f            prints a free port\n",
+          stderr);
+    return 64;
+}
+
+int main(int argc, char **argv)
+{
+    struct options options = {.path = "/", .connections = 64, .batch = 1, .seconds = 1};
+    int option;
+
+    while ((option = getopt(argc, argv, "fp:P:c:x:d:")) != -1) {
+        switch (option) {
+        case 'f':
+            return print_free_port();
+        case 'p':
+            options.port = (uint16_t)atoi(optarg);
+            break;
+        case 'P':
+            options.path = optarg;
+            break;
+        case 'c':
+            options.connections = atoi(optarg);
+            break;
+        case 'x':
+            options.batch = atoi(optarg);
+            break;
+        case 'd':
+            options.seconds = atof(optarg);
+            break;
+        default:
+            return usage();
+        }
+    }
+    if (options.port == 0 || options.connections < 1 || options.batch < 1 || options.seconds <= 0)
+        return usage();
+
+    struct connection *connections = calloc((size_t)options.connections, sizeof(*connections));
+    uint64_t began = now_us();
+
+    if (!connections)
+        die("memory");
+    run(&options, connections);
+    free(connections);
+    printf("done=%" PRIu64 " failed=%" PRIu64 " bad_status=%" PRIu64
+           " per_second=%.0f p50_us=%u p99_us=%u\n",
+           totals.done, totals.failed, totals.bad_status,
+           (double)totals.done * 1e6 / (double)(now_us() - began), percentile(50), percentile(99));
+    return totals.failed > 0 || totals.bad_status > 0 || totals.done == 0;
+}
