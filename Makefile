@@ -38,8 +38,8 @@ C_FILES    = $(shell find core scripts -name '*.[ch]' | sort)
 LUA_FILES  = $(shell find lua spec scripts/examples -name '*.lua' | sort) scripts/check-layers
 SH_FILES   = $(shell grep -lsE '^\#!/bin/(ba)?sh' scripts/* .ci/run)
 
-.PHONY: all probe test test-load test-fresh bench bench-load lint lint-format lint-gcc lint-clang lint-lua \
-        lint-shell check-layers tidy format install uninstall clean help force
+.PHONY: all probe test test-load test-fresh bench bench-load lint lint-format lint-gcc lint-clang \
+        lint-lua lint-shell check-layers tidy format install uninstall clean help force
 .DELETE_ON_ERROR:
 
 all: $(BUILD)/bin/moonquay $(BUILD)/lib/moonquay/core.so
