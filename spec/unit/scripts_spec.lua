@@ -187,6 +187,47 @@ describe("scripts", function()
     end)
   end)
 
+  describe("serve", function()
+    -- The real script; in the server's place stands a program that prints how it was started.
+    local function serve(from, words)
+      run("mkdir -p %s/scripts %s/elsewhere", quote(dir), quote(dir))
+      run("cp scripts/serve scripts/packages %s/scripts", quote(dir))
+      write(dir .. "/Makefile", "all: ;\n")
+      local server = dir .. "/build/release/bin/moonquay"
+      write(server, '#!/bin/sh\nprintf "%s\\n" "$$" "$PWD" "$@"\n')
+      run("chmod +x %s", quote(server))
+      local command = "cd %s && echo $$ && exec %s/scripts/serve %s 2>/dev/null"
+      local output, status = run(command, quote(dir .. from), quote(dir), words)
+      assert.equal(0, status)
+      return lines(output)
+    end
+
+    it("becomes the server, so that a signal to it reaches the server", function()
+      local list = serve("", "")
+      assert.equal(list[1], list[2])
+    end)
+
+    local cases = {
+      { "serves hello when no app is given", "", "", "scripts/examples/hello/app.lua" },
+      { "serves hello from elsewhere", "/elsewhere", "", "DIR/scripts/examples/hello/app.lua" },
+      { "serves hello with options", "", "--dev", "scripts/examples/hello/app.lua", "--dev" },
+      { "takes an app as the caller sees it", "/elsewhere", "app.lua", "app.lua" },
+      { "passes options as they are", "", "'my app.lua' --urls http://localhost:1 --set 'a=b c'",
+        "my app.lua", "--urls", "http://localhost:1", "--set", "a=b c" },
+    }
+    for _, case in ipairs(cases) do
+      it(case[1], function()
+        local list = serve(case[2], case[3])
+        assert.equal(dir .. case[2], list[3])
+        local expected = { "serve" }
+        for i = 4, #case do
+          expected[#expected + 1] = (case[i]:gsub("^DIR", dir))
+        end
+        assert.same(expected, table.move(list, 4, #list, 1, {}))
+      end)
+    end
+  end)
+
   describe("test", function()
     -- The real script over spec files made here; building is not its subject.
     local function test(files)
