@@ -1,8 +1,7 @@
 /*
- * A byte stream between this process and a peer, whatever carries it. The plain form is a TCP or Unix
- * socket; TLS will be another. Reads and writes never block. The owner is told of readiness only for the events it
- * wants, and closes the stream itself; nothing is freed inside the stream's own callback but at the end of
- * the turn.
+ * A byte stream between this process and a peer, whatever carries it. The plain form is a TCP or
+ * Unix socket; TLS will be another. Reads and writes never block. The owner is told of readiness
+ * only for the events it wants, and may close the stream inside that callback.
  */
 #ifndef NET_STREAM_H
 #define NET_STREAM_H
@@ -49,7 +48,8 @@ static inline ssize_t stream_read(struct stream *stream, char *into, size_t room
     return stream->type->read(stream, into, room);
 }
 
-/* Bytes of the parts that were taken, in order, or ERR_AGAIN, ERR_RESET, ERR_IO. At most 8 parts. */
+/* Bytes of the parts that were taken, in order, or ERR_AGAIN, ERR_RESET, ERR_IO. At most 8 parts.
+ */
 static inline ssize_t stream_write(struct stream *stream, const struct span *parts, int count)
 {
     return stream->type->write(stream, parts, count);

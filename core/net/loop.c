@@ -1,0 +1,307 @@
+/*
+ * libev behind the few words that the other rooms need. Callbacks are started by casting the
+ * embedded watcher back to its owner; the wheel is driven by one alarm that runs only while the
+ * wheel holds something.
+ */
+#include "net/loop.h"
+
+#include <time.h>
+
+#include "base/err.h"
+#include "base/mem.h"
+
+#define TICK_MS     100
+#define CALL_ROUNDS 8     /* then the sockets get their turn */
+#define SLOTS       1024u /* a power of two; longer times go round more than once */
+
+struct loop {
+    struct ev_loop *ev;
+    struct list wheel[SLOTS];
+    struct list calls;
+    ev_timer tick;
+    ev_check after_wait; /* reads the clock once a turn, before any callback */
+    int64_t now_ms;      /* monotonic */
+    uint32_t now_tick;
+    bool stopped;
+    void (*on_turn)(void *owner);
+    void *on_turn_owner;
+};
+
+static int64_t clock_ms(void)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+static uint32_t tick_of(const struct loop *loop)
+{
+    return (uint32_t)(loop->now_ms / TICK_MS);
+}
+
+static void on_woken(struct ev_loop *ev, ev_check *watcher, int events)
+{
+    struct loop *loop = watcher->data;
+
+    (void)ev;
+    (void)events;
+    loop->now_ms = clock_ms();
+}
+
+static void turn_wheel(struct loop *loop, uint32_t tick)
+{
+    struct list due;
+
+    list_init(&due);
+    for (struct list *slot = &loop->wheel[tick % SLOTS], *node = slot->next; node != slot;) {
+        struct loop_timer *timer = LIST_OWNER(node, struct loop_timer, node);
+
+        node = node->next;
+        if ((int32_t)(timer->due - tick) <= 0) {
+            list_remove(&timer->node);
+            list_append(&due, &timer->node);
+        }
+    }
+    /* A callback may stop a timer that is due too: it then leaves this list. */
+    for (struct list *node; (node = list_take(&due)) != NULL;) {
+        struct loop_timer *timer = LIST_OWNER(node, struct loop_timer, node);
+
+        timer->fired(timer);
+    }
+}
+
+static bool wheel_empty(const struct loop *loop)
+{
+    for (unsigned i = 0; i < SLOTS; i++)
+        if (!list_empty(&loop->wheel[i]))
+            return false;
+    return true;
+}
+
+static void on_tick(struct ev_loop *ev, ev_timer *watcher, int events)
+{
+    struct loop *loop = watcher->data;
+    uint32_t now = tick_of(loop);
+
+    (void)events;
+    /* After a long stall each slot is looked at once: a round is enough to find all that is due. */
+    if (now - loop->now_tick > SLOTS)
+        loop->now_tick = now - SLOTS;
+    while (loop->now_tick != now) {
+        loop->now_tick++;
+        turn_wheel(loop, loop->now_tick);
+    }
+    if (loop->now_tick % 64 == 0 && wheel_empty(loop))
+        ev_timer_stop(ev, watcher);
+}
+
+struct loop *loop_new(void)
+{
+    struct ev_loop *ev = ev_loop_new(EVBACKEND_EPOLL | EVFLAG_NOENV);
+
+    if (ev == NULL)
+        return NULL;
+    struct loop *loop = mem_zalloc(sizeof(*loop));
+
+    loop->ev = ev;
+    for (unsigned i = 0; i < SLOTS; i++)
+        list_init(&loop->wheel[i]);
+    list_init(&loop->calls);
+    ev_timer_init(&loop->tick, on_tick, TICK_MS / 1000.0, TICK_MS / 1000.0);
+    loop->tick.data = loop;
+    ev_check_init(&loop->after_wait, on_woken);
+    ev_set_priority(&loop->after_wait, EV_MAXPRI);
+    loop->after_wait.data = loop;
+    ev_check_start(ev, &loop->after_wait);
+    ev_unref(ev);
+    loop->now_ms = clock_ms();
+    return loop;
+}
+
+/* Calls asked for by these calls run too, a few rounds, so that an answer made by one leaves in the
+ * same turn. */
+static void run_calls(struct loop *loop)
+{
+    struct list now, *node;
+
+    for (int round = 0; round < CALL_ROUNDS && !list_empty(&loop->calls); round++) {
+        now = loop->calls;
+        now.next->prev = now.prev->next = &now;
+        list_init(&loop->calls);
+        while ((node = list_take(&now)) != NULL) {
+            struct loop_call *call = LIST_OWNER(node, struct loop_call, node);
+
+            call->run(call);
+        }
+    }
+}
+
+void loop_free(struct loop *loop)
+{
+    if (loop == NULL)
+        return;
+    run_calls(loop);
+    ev_loop_destroy(loop->ev);
+    mem_free(loop);
+}
+
+void loop_turn(struct loop *loop, bool wait)
+{
+    if (loop->on_turn)
+        loop->on_turn(loop->on_turn_owner);
+    run_calls(loop);
+    if (loop->stopped)
+        return;
+    ev_run(loop->ev, wait && list_empty(&loop->calls) ? EVRUN_ONCE : EVRUN_NOWAIT);
+}
+
+void loop_run(struct loop *loop)
+{
+    loop->stopped = false;
+    while (!loop->stopped)
+        loop_turn(loop, true);
+    run_calls(loop);
+}
+
+void loop_stop(struct loop *loop)
+{
+    loop->stopped = true;
+}
+
+int64_t loop_now_ms(const struct loop *loop)
+{
+    return loop->now_ms;
+}
+
+double loop_wall_seconds(const struct loop *loop)
+{
+    return ev_now(loop->ev);
+}
+
+void loop_update_time(struct loop *loop)
+{
+    ev_now_update(loop->ev);
+    loop->now_ms = clock_ms();
+}
+
+void loop_on_turn(struct loop *loop, void (*on_turn)(void *owner), void *owner)
+{
+    loop->on_turn = on_turn;
+    loop->on_turn_owner = owner;
+}
+
+static void on_io(struct ev_loop *ev, ev_io *watcher, int events)
+{
+    struct loop_io *io = (struct loop_io *)(void *)watcher;
+
+    (void)ev;
+    io->ready(io, events);
+}
+
+void loop_io_start(struct loop *loop, struct loop_io *io, int fd, int events,
+                   void (*ready)(struct loop_io *io, int events))
+{
+    io->ready = ready;
+    ev_io_init(&io->watcher, on_io, fd, events);
+    ev_io_start(loop->ev, &io->watcher);
+}
+
+void loop_io_stop(struct loop *loop, struct loop_io *io)
+{
+    ev_io_stop(loop->ev, &io->watcher);
+}
+
+static void on_signal(struct ev_loop *ev, ev_signal *watcher, int events)
+{
+    struct loop_signal *signal = (struct loop_signal *)(void *)watcher;
+
+    (void)ev;
+    (void)events;
+    signal->caught(signal, watcher->signum);
+}
+
+void loop_signal_start(struct loop *loop, struct loop_signal *signal, int number,
+                       void (*caught)(struct loop_signal *signal, int number))
+{
+    signal->caught = caught;
+    ev_signal_init(&signal->watcher, on_signal, number);
+    ev_signal_start(loop->ev, &signal->watcher);
+}
+
+void loop_signal_stop(struct loop *loop, struct loop_signal *signal)
+{
+    ev_signal_stop(loop->ev, &signal->watcher);
+}
+
+static void on_alarm(struct ev_loop *ev, ev_timer *watcher, int events)
+{
+    struct loop_alarm *alarm = (struct loop_alarm *)(void *)watcher;
+
+    (void)ev;
+    (void)events;
+    alarm->fired(alarm);
+}
+
+void loop_alarm_init(struct loop_alarm *alarm, void (*fired)(struct loop_alarm *alarm))
+{
+    alarm->fired = fired;
+    ev_timer_init(&alarm->watcher, on_alarm, 0, 0);
+}
+
+void loop_alarm_start(struct loop *loop, struct loop_alarm *alarm, double seconds)
+{
+    ev_timer_stop(loop->ev, &alarm->watcher);
+    /* libev counts from the time of the turn; work since then must not shorten the wait. */
+    ev_now_update(loop->ev);
+    ev_timer_set(&alarm->watcher, seconds, 0.);
+    ev_timer_start(loop->ev, &alarm->watcher);
+}
+
+void loop_alarm_stop(struct loop *loop, struct loop_alarm *alarm)
+{
+    ev_timer_stop(loop->ev, &alarm->watcher);
+}
+
+void loop_timer_init(struct loop_timer *timer, void (*fired)(struct loop_timer *timer))
+{
+    list_init(&timer->node);
+    timer->fired = fired;
+    timer->due = 0;
+}
+
+void loop_timer_start(struct loop *loop, struct loop_timer *timer, int64_t ms)
+{
+    list_remove(&timer->node);
+    if (!ev_is_active(&loop->tick)) {
+        loop->now_tick = tick_of(loop);
+        ev_timer_again(loop->ev, &loop->tick);
+    }
+    /* One tick more than the division says: part of the current one has passed. */
+    timer->due = tick_of(loop) + (uint32_t)(ms / TICK_MS) + 1;
+    if ((int32_t)(timer->due - loop->now_tick) <= 0)
+        timer->due = loop->now_tick + 1;
+    list_append(&loop->wheel[timer->due % SLOTS], &timer->node);
+}
+
+void loop_timer_stop(struct loop_timer *timer)
+{
+    list_remove(&timer->node);
+}
+
+void loop_call_init(struct loop_call *call, void (*run)(struct loop_call *call))
+{
+    list_init(&call->node);
+    call->run = run;
+}
+
+void loop_defer(struct loop *loop, struct loop_call *call)
+{
+    if (list_empty(&call->node))
+        list_append(&loop->calls, &call->node);
+}
+
+void loop_call_cancel(struct loop_call *call)
+{
+    list_remove(&call->node);
+}

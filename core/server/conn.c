@@ -1,0 +1,621 @@
+/*
+ * One accepted connection that speaks HTTP/1.1: it reads heads, hands exchanges to the handler one
+ * after the other, and sends what they write. A turn reads once, handles everything that the read
+ * brought, and writes once. An idle connection holds no buffer.
+ */
+#include <poll.h>
+
+#include "base/err.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "http/h1_write.h"
+#include "http/status.h"
+#include "server/server_priv.h"
+
+enum verdict { CONN_WAIT, CONN_MORE };
+
+struct conn_row {
+    const char *name;
+    enum verdict (*step)(struct conn *conn);
+};
+
+static void conn_settle(struct conn *conn);
+
+/* ---- bytes in ---- */
+
+struct span conn_bytes(const struct conn *conn)
+{
+    if (buf_len(&conn->in) > 0)
+        return buf_span(&conn->in);
+    return conn->view ? *conn->view : SPAN_NONE;
+}
+
+void conn_take(struct conn *conn, size_t bytes)
+{
+    if (buf_len(&conn->in) > 0) {
+        buf_consume(&conn->in, bytes);
+    } else if (bytes > 0) {
+        conn->view->at += bytes;
+        conn->view->len -= bytes;
+    }
+}
+
+/* What the scratch holds moves to the connection's own buffer, before the scratch is used again. */
+static void keep_view(struct conn *conn)
+{
+    if (conn->view && conn->view->len > 0) {
+        buf_append(&conn->in, *conn->view);
+        *conn->view = SPAN_NONE;
+    }
+}
+
+static void drop_empty_input(struct conn *conn)
+{
+    if (conn->in.data && buf_len(&conn->in) == 0)
+        buf_fini(&conn->in);
+}
+
+/* ---- bytes out ---- */
+
+struct buf *conn_out(struct conn *conn)
+{
+    struct server *server = conn->server;
+
+    if (conn->out.data == NULL && server->free_buffer_count > 0)
+        conn->out = server->free_buffers[--server->free_buffer_count];
+    return &conn->out;
+}
+
+static void drop_empty_output(struct conn *conn)
+{
+    struct server *server = conn->server;
+
+    if (conn->out.data == NULL || buf_len(&conn->out) > 0)
+        return;
+    if (server->free_buffer_count < FREE_BUFFERS && conn->out.cap <= 4 * OUT_HIGH_BYTES) {
+        server->free_buffers[server->free_buffer_count++] = conn->out;
+        conn->out = (struct buf){0};
+    } else {
+        buf_fini(&conn->out);
+    }
+}
+
+void conn_send_soon(struct conn *conn)
+{
+    if (!conn->advancing)
+        loop_defer(conn->server->loop, &conn->call);
+}
+
+int conn_send(struct conn *conn, const struct span *parts, int count)
+{
+    struct span list[4];
+    int used = 0;
+    size_t total = 0;
+
+    if (conn->state == CONN_CLOSED)
+        return ERR_CLOSED;
+    if (buf_len(&conn->out) > 0)
+        list[used++] = buf_span(&conn->out);
+    for (int i = 0; i < count; i++)
+        list[used++] = parts[i];
+    if (used == 0)
+        return 0;
+    for (int i = 0; i < used; i++)
+        total += list[i].len;
+
+    ssize_t sent = stream_write(conn->stream, list, used);
+
+    if (sent < 0 && sent != ERR_AGAIN) {
+        conn_close(conn, CLOSE_RESET);
+        return ERR_RESET;
+    }
+    if (sent == ERR_AGAIN)
+        sent = 0;
+    else
+        conn->stamp_ms = loop_now_ms(conn->server->loop);
+
+    size_t from_out = (size_t)sent < buf_len(&conn->out) ? (size_t)sent : buf_len(&conn->out);
+    size_t rest = (size_t)sent - from_out;
+
+    buf_consume(&conn->out, from_out);
+    for (int i = 0; i < count && (size_t)sent < total; i++) {
+        size_t skip = rest < parts[i].len ? rest : parts[i].len;
+
+        rest -= skip;
+        buf_append(conn_out(conn), span_of(parts[i].at + skip, parts[i].len - skip));
+    }
+    return 0;
+}
+
+/* ---- closing ---- */
+
+static int close_code(enum conn_close_reason reason)
+{
+    switch (reason) {
+    case CLOSE_PEER:
+    case CLOSE_DONE:
+        return ERR_CLOSED;
+    case CLOSE_HEADER_WAIT:
+    case CLOSE_IDLE:
+    case CLOSE_ENTITY_BODY:
+    case CLOSE_SEND_STALLED:
+    case CLOSE_LINGER:
+        return ERR_TIMEOUT;
+    case CLOSE_DRAIN:
+        return ERR_CANCELLED;
+    default:
+        return ERR_RESET;
+    }
+}
+
+static const char *const close_names[] = {
+    [CLOSE_NONE] = "none",
+    [CLOSE_PEER] = "peer_closed",
+    [CLOSE_RESET] = "Connection_Dropped",
+    [CLOSE_DONE] = "done",
+    [CLOSE_REFUSED] = "refused",
+    [CLOSE_ABORTED] = "Request_Cancelled",
+    [CLOSE_HEADER_WAIT] = "Timer_HeaderWait",
+    [CLOSE_IDLE] = "Timer_ConnectionIdle",
+    [CLOSE_ENTITY_BODY] = "Timer_EntityBody",
+    [CLOSE_SEND_STALLED] = "Timer_SendStalled",
+    [CLOSE_LINGER] = "linger",
+    [CLOSE_DRAIN] = "AppShutdown",
+};
+
+static void log_close(const struct conn *conn, enum conn_close_reason reason)
+{
+    struct log_line line;
+    char peer[NET_ADDR_TEXT];
+
+    if (!log_wants(LOG_DEBUG))
+        return;
+    net_addr_text(&conn->peer, peer);
+    log_begin(&line, LOG_DEBUG, "connection_closed", NULL);
+    log_str(&line, "reason", close_names[reason]);
+    log_int(&line, "connection", (int64_t)conn->number);
+    log_str(&line, "peer", peer);
+    log_end(&line);
+}
+
+void conn_close(struct conn *conn, enum conn_close_reason reason)
+{
+    struct exchange *exchange = conn->exchange;
+
+    if (conn->state == CONN_CLOSED)
+        return;
+    log_close(conn, reason);
+    conn->state = CONN_CLOSED;
+    conn->reason = (uint8_t)reason;
+    conn->exchange = NULL;
+    stream_close(conn->stream, reason == CLOSE_ABORTED || reason == CLOSE_SEND_STALLED ||
+                                   reason == CLOSE_DRAIN || reason == CLOSE_ENTITY_BODY);
+    conn->stream = NULL;
+    loop_timer_stop(&conn->timer);
+    list_remove(&conn->node);
+    loop_defer(conn->server->loop, &conn->call); /* frees */
+    if (exchange)
+        exchange_detach(exchange, close_code(reason));
+    server_conn_gone(conn->server);
+}
+
+static void conn_free(struct conn *conn)
+{
+    buf_fini(&conn->in);
+    buf_consume(&conn->out, buf_len(&conn->out));
+    drop_empty_output(conn);
+    mem_free(conn);
+}
+
+/* ---- steps ---- */
+
+static void log_refusal(const struct conn *conn, const struct refusal *why)
+{
+    struct log_line line;
+    char peer[NET_ADDR_TEXT];
+
+    if (!log_wants(LOG_INFO))
+        return;
+    net_addr_text(&conn->peer, peer);
+    log_begin(&line, LOG_INFO, "request_refused", why->detail);
+    log_int(&line, "status", why->status);
+    log_str(&line, "reason", why->reason);
+    log_str(&line, "peer", peer);
+    log_int(&line, "connection", (int64_t)conn->number);
+    log_end(&line);
+}
+
+/*
+ * Answers for the core itself, and ends the connection: after a malformed message nobody knows
+ * where the next one would begin.
+ */
+static enum verdict conn_refuse(struct conn *conn, const struct refusal *why)
+{
+    struct exchange *exchange = conn->exchange;
+
+    log_refusal(conn, why);
+    conn->server->slot->counter[COUNTER_REFUSED]++;
+    exchange_refuse(exchange, why);
+    return CONN_MORE;
+}
+
+static void conn_idle(struct conn *conn)
+{
+    conn->stamp_ms = loop_now_ms(conn->server->loop);
+}
+
+static enum verdict step_reading(struct conn *conn)
+{
+    struct server *server = conn->server;
+    struct span bytes = conn_bytes(conn);
+    size_t used = 0;
+
+    if (conn->close_after)
+        return CONN_WAIT; /* conn_settle closes when all is sent */
+    if (bytes.len == 0)
+        return CONN_WAIT;
+    if (buf_len(&conn->out) >= OUT_HIGH_BYTES)
+        return CONN_WAIT; /* the peer pipelines without reading: it gets its answers first */
+    if (conn->exchange == NULL) {
+        conn->exchange = exchange_new(conn);
+        conn->stamp_ms = loop_now_ms(server->loop);
+    }
+
+    int code = h1_read_head(&conn->exchange->reader, bytes, &used);
+
+    conn_take(conn, used);
+    if (code == ERR_AGAIN)
+        return CONN_WAIT;
+    if (code < 0)
+        return conn_refuse(conn, &conn->exchange->reader.refusal);
+    conn->state = CONN_HANDLING;
+    exchange_begin(conn->exchange);
+    return CONN_MORE;
+}
+
+static enum verdict step_handling(struct conn *conn)
+{
+    struct exchange *exchange = conn->exchange;
+
+    if (exchange->wants_content && (conn_bytes(conn).len > 0 || conn->peer_ended)) {
+        exchange->wants_content = false;
+        conn->server->handler->readable(exchange);
+    }
+    /* Ending the exchange changes the state. */
+    return conn->state == CONN_HANDLING ? CONN_WAIT : CONN_MORE;
+}
+
+static enum verdict step_draining(struct conn *conn)
+{
+    struct exchange *exchange = conn->exchange;
+
+    if (!conn->close_after) {
+        struct span data;
+        size_t used = 0;
+        int code = H1_DATA;
+
+        while (code == H1_DATA && exchange_content_left(exchange)) {
+            code = h1_read_content(&exchange->content, conn_bytes(conn), &used, &data);
+            conn_take(conn, used);
+            if (code == H1_END)
+                exchange->content_phase = CONTENT_ENDED;
+            else if (code == H1_DATA && (exchange->drained_bytes += data.len) > DRAIN_BYTES)
+                code = ERR_TOO_LARGE;
+        }
+        if (code == ERR_AGAIN && !conn->peer_ended)
+            return CONN_WAIT;
+        if (code < 0)
+            conn->close_after = true;
+    }
+    conn->linger |= exchange_content_left(exchange);
+    conn->fresh = false;
+    conn->exchange = NULL;
+    exchange_done(exchange);
+    conn->state = CONN_READING;
+    conn_idle(conn);
+    return CONN_MORE;
+}
+
+static enum verdict step_lingering(struct conn *conn)
+{
+    conn_take(conn, conn_bytes(conn).len);
+    if (conn->peer_ended)
+        conn_close(conn, CLOSE_DONE);
+    return CONN_WAIT;
+}
+
+static enum verdict step_closed(struct conn *conn)
+{
+    (void)conn;
+    return CONN_WAIT;
+}
+
+static const struct conn_row states[] = {
+    [CONN_READING] = {"reading", step_reading},    [CONN_HANDLING] = {"handling", step_handling},
+    [CONN_DRAINING] = {"draining", step_draining}, [CONN_LINGERING] = {"lingering", step_lingering},
+    [CONN_CLOSED] = {"closed", step_closed},
+};
+
+static void conn_advance(struct conn *conn)
+{
+    unsigned requests = 0;
+
+    conn->advancing = true;
+    while (states[conn->state].step(conn) == CONN_MORE) {
+        if (conn->state == CONN_READING && ++requests == REQUESTS_PER_TURN) {
+            loop_defer(conn->server->loop, &conn->call);
+            break;
+        }
+    }
+    conn->advancing = false;
+}
+
+/* ---- the end of a turn: send, close, wait for the right things ---- */
+
+static void tell_room(struct conn *conn)
+{
+    struct exchange *exchange = conn->exchange;
+
+    if (exchange && exchange->wants_room && buf_len(&conn->out) < OUT_HIGH_BYTES / 2) {
+        exchange->wants_room = false;
+        conn->server->handler->writable(exchange);
+    }
+}
+
+/*
+ * All is answered and sent. Bytes that we have not read would turn our close into a reset, which
+ * could destroy the answer on its way: then the peer closes first, within a limit.
+ */
+static void conn_end(struct conn *conn)
+{
+    if (conn->peer_ended || (!conn->linger && conn_bytes(conn).len == 0)) {
+        conn_close(conn, CLOSE_DONE);
+        return;
+    }
+    stream_shutdown(conn->stream);
+    conn->state = CONN_LINGERING;
+    conn->stamp_ms = loop_now_ms(conn->server->loop);
+    conn_take(conn, conn_bytes(conn).len);
+    loop_timer_start(conn->server->loop, &conn->timer, LINGER_MS);
+}
+
+/* The server drains: a kept connection closes, a new one has a moment to send its first request. */
+static void conn_end_idle(struct conn *conn)
+{
+    if (!conn->fresh) {
+        conn_close(conn, CLOSE_DONE);
+        return;
+    }
+    conn->stamp_ms = loop_now_ms(conn->server->loop);
+    loop_timer_start(conn->server->loop, &conn->timer, FRESH_GRACE_MS);
+}
+
+static void conn_settle(struct conn *conn)
+{
+    if (conn->state == CONN_CLOSED)
+        return;
+    if (buf_len(&conn->out) > 0 && conn_send(conn, NULL, 0) < 0)
+        return;
+    drop_empty_output(conn);
+    tell_room(conn);
+    if (conn->state == CONN_READING && buf_len(&conn->out) == 0) {
+        if (conn->close_after)
+            conn_end(conn);
+        else if (conn->peer_ended && (conn_bytes(conn).len == 0 || conn->exchange))
+            conn_close(conn, CLOSE_PEER);
+        else if (conn->server->draining && conn->exchange == NULL && conn_bytes(conn).len == 0)
+            conn_end_idle(conn);
+    }
+    conn_update_interest(conn);
+}
+
+void conn_update_interest(struct conn *conn)
+{
+    int events = 0;
+    size_t out = buf_len(&conn->out);
+    bool room = out < OUT_HIGH_BYTES;
+
+    if (conn->state == CONN_CLOSED)
+        return;
+    if (out > 0)
+        events |= STREAM_WRITE;
+    if (conn->peer_ended)
+        ;
+    else if (conn->state == CONN_HANDLING && conn->exchange->wants_content)
+        events |= STREAM_READ;
+    else if (conn->state == CONN_HANDLING)
+        events |= buf_len(&conn->in) < IN_AHEAD_BYTES ? STREAM_READ : 0;
+    else if (conn->state != CONN_READING || (room && !conn->close_after))
+        events |= STREAM_READ;
+    stream_want(conn->stream, events);
+}
+
+static void conn_run(struct loop_call *call)
+{
+    struct conn *conn = LIST_OWNER(call, struct conn, call);
+
+    if (conn->state == CONN_CLOSED) {
+        conn_free(conn);
+        return;
+    }
+    conn_advance(conn);
+    drop_empty_input(conn);
+    conn_settle(conn);
+}
+
+void conn_exchange_ended(struct conn *conn)
+{
+    conn->state = CONN_DRAINING;
+    conn->stamp_ms = loop_now_ms(conn->server->loop);
+    conn_send_soon(conn);
+}
+
+void conn_content_wanted(struct conn *conn)
+{
+    conn->stamp_ms = loop_now_ms(conn->server->loop);
+    if (conn_bytes(conn).len > 0 || conn->peer_ended)
+        conn_send_soon(conn); /* the step tells the handler */
+    conn_update_interest(conn);
+}
+
+/* ---- events ---- */
+
+static void conn_peer_ended(struct conn *conn)
+{
+    conn->peer_ended = true;
+    conn_advance(conn);
+    if (conn->state == CONN_HANDLING)
+        exchange_cancel(conn->exchange, ERR_CLOSED);
+    conn_settle(conn);
+}
+
+static void conn_receive(struct conn *conn)
+{
+    struct server *server = conn->server;
+    struct span view = SPAN_NONE;
+    ssize_t got;
+
+    if (buf_len(&conn->in) == 0) {
+        got = stream_read(conn->stream, server->scratch, SCRATCH_BYTES);
+        view = span_of(server->scratch, got > 0 ? (size_t)got : 0);
+    } else {
+        got = stream_read(conn->stream, buf_reserve(&conn->in, IN_AHEAD_BYTES), IN_AHEAD_BYTES);
+        if (got > 0)
+            buf_added(&conn->in, (size_t)got);
+    }
+    if (got == ERR_AGAIN)
+        return;
+    if (got < 0) {
+        conn_close(conn, CLOSE_RESET);
+        return;
+    }
+    if (got == 0) {
+        conn_peer_ended(conn);
+        return;
+    }
+    if (conn->state == CONN_HANDLING)
+        conn->stamp_ms = loop_now_ms(server->loop);
+    conn->view = &view;
+    conn_advance(conn);
+    keep_view(conn);
+    conn->view = NULL;
+    drop_empty_input(conn);
+    conn_settle(conn);
+}
+
+static void conn_ready(void *owner, int events)
+{
+    struct conn *conn = owner;
+
+    if (events & STREAM_WRITE) {
+        conn_settle(conn);
+        if (conn->state == CONN_READING)
+            conn_run(&conn->call); /* answers have left: requests that waited behind them go on */
+    }
+    if ((events & STREAM_READ) && conn->state != CONN_CLOSED)
+        conn_receive(conn);
+}
+
+/* ---- time limits: one coarse timer, looked at when it fires ---- */
+
+static int64_t due_after(const struct conn *conn, enum conn_close_reason *reason)
+{
+    const struct settings *settings = conn->server->settings;
+
+    if (conn->state == CONN_LINGERING) {
+        *reason = CLOSE_LINGER;
+        return LINGER_MS;
+    }
+    if (buf_len(&conn->out) > 0) {
+        *reason = CLOSE_SEND_STALLED;
+        return settings->timeout_idle_connection_ms;
+    }
+    if (conn->state == CONN_DRAINING) {
+        *reason = CLOSE_ENTITY_BODY;
+        return settings->timeout_drain_entity_body_ms;
+    }
+    if (conn->state == CONN_HANDLING) {
+        *reason = CLOSE_ENTITY_BODY;
+        return conn->exchange->wants_content ? settings->timeout_entity_body_ms : SETTING_OFF;
+    }
+    if (conn->server->draining && conn->exchange == NULL) {
+        *reason = CLOSE_DONE;
+        return FRESH_GRACE_MS;
+    }
+    *reason = conn->exchange || conn->fresh ? CLOSE_HEADER_WAIT : CLOSE_IDLE;
+    return *reason == CLOSE_IDLE ? settings->timeout_idle_connection_ms
+                                 : settings->timeout_header_wait_ms;
+}
+
+static void conn_timer(struct loop_timer *timer)
+{
+    struct conn *conn = LIST_OWNER(timer, struct conn, timer);
+    struct server *server = conn->server;
+    enum conn_close_reason reason;
+    int64_t limit = due_after(conn, &reason), waited = loop_now_ms(server->loop) - conn->stamp_ms;
+
+    if (limit != SETTING_OFF && waited >= limit) {
+        conn_close(conn, reason);
+        return;
+    }
+    /* What the connection waits for may change to something shorter without telling the timer. */
+    int64_t next = limit == SETTING_OFF ? server->timer_ms : limit - waited;
+
+    loop_timer_start(server->loop, timer, next < server->timer_ms ? next : server->timer_ms);
+}
+
+int conn_block(struct conn *conn, bool for_read, int ms)
+{
+    struct pollfd poll_for = {.fd = stream_descriptor(conn->stream)};
+    ssize_t got;
+
+    if (conn_send(conn, NULL, 0) < 0)
+        return ERR_RESET;
+    poll_for.events = for_read ? POLLIN : POLLOUT;
+    got = poll(&poll_for, 1, ms);
+    if (got == 0)
+        return ERR_TIMEOUT;
+    if (!for_read)
+        return conn_send(conn, NULL, 0);
+    keep_view(conn);
+    got = stream_read(conn->stream, buf_reserve(&conn->in, IN_AHEAD_BYTES), IN_AHEAD_BYTES);
+    if (got == ERR_AGAIN)
+        return 0;
+    if (got < 0) {
+        conn_close(conn, CLOSE_RESET);
+        return ERR_RESET;
+    }
+    if (got == 0)
+        conn->peer_ended = true;
+    buf_added(&conn->in, (size_t)got);
+    return 0;
+}
+
+void conn_new(struct server *server, struct stream *stream, const struct net_addr *peer)
+{
+    struct conn *conn = mem_zalloc(sizeof(*conn));
+
+    conn->server = server;
+    conn->stream = stream;
+    conn->peer = *peer;
+    conn->number = ++server->last_conn;
+    conn->state = CONN_READING;
+    conn->fresh = true;
+    conn->stamp_ms = loop_now_ms(server->loop);
+    loop_call_init(&conn->call, conn_run);
+    loop_timer_init(&conn->timer, conn_timer);
+    list_init(&conn->node);
+    list_append(&server->conns, &conn->node);
+    if (server->timer_ms != SETTING_OFF)
+        loop_timer_start(server->loop, &conn->timer, server->timer_ms);
+    stream_owned_by(stream, conn, conn_ready);
+    stream_want(stream, STREAM_READ);
+}
+
+void conn_drain(struct conn *conn)
+{
+    /* A request may have arrived since the last turn; closing now would lose it. */
+    if (conn->state == CONN_READING && !conn->peer_ended)
+        conn_receive(conn);
+    conn_settle(conn);
+}

@@ -1,0 +1,580 @@
+/*
+ * The exchange: what a handler may ask and say, and the decisions that belong to one message alone:
+ * framing, limits on content, when the connection ends with it. Exchanges are pooled with their
+ * first arena block, so that an ordinary request allocates nothing.
+ */
+#include "server/exchange.h"
+
+#include <stdio.h>
+#include <time.h>
+
+#include "base/err.h"
+#include "http/h1_write.h"
+#include "http/status.h"
+#include "server/server_priv.h"
+
+/* ---- life ---- */
+
+struct exchange *exchange_new(struct conn *conn)
+{
+    struct server *server = conn->server;
+    struct exchange *exchange;
+
+    if (server->free_exchange_count > 0) {
+        exchange = server->free_exchanges[--server->free_exchange_count];
+    } else {
+        exchange = mem_zalloc(sizeof(*exchange));
+        arena_init(&exchange->arena);
+    }
+    exchange->server = server;
+    exchange->conn = conn;
+    exchange->task = NULL;
+    exchange->number = ++server->last_exchange;
+    exchange->peer = conn->peer;
+    exchange->connection_number = conn->number;
+    exchange->content_bytes = exchange->drained_bytes = 0;
+    exchange->max_content = server->settings->max_request_body_size;
+    exchange->content_phase = CONTENT_UNREAD;
+    exchange->content_error = 0;
+    exchange->last_run = SPAN_NONE;
+    exchange->phase = EXCHANGE_HEAD;
+    exchange->status = 200;
+    exchange->reason = SPAN_NONE;
+    exchange->length = -1;
+    exchange->sent = 0;
+    exchange->chunked = exchange->close = false;
+    exchange->wants_content = exchange->wants_room = false;
+    exchange->released = exchange->cancelled = false;
+    exchange->started = exchange->refused_head = false;
+    exchange->start_us = exchange->start_unix_ms = 0;
+    h1_reader_init(&exchange->reader, &server->limits, &exchange->head, &exchange->arena);
+    fields_init(&exchange->fields, &exchange->arena);
+    fields_init(&exchange->response_trailers, &exchange->arena);
+    fields_init(&exchange->trailers, &exchange->arena);
+    return exchange;
+}
+
+void exchange_free(struct exchange *exchange)
+{
+    struct server *server = exchange->server;
+
+    exchange->number = 0;
+    exchange->conn = NULL;
+    buf_fini(&exchange->held);
+    arena_reset(&exchange->arena);
+    if (server->free_exchange_count < FREE_EXCHANGES) {
+        server->free_exchanges[server->free_exchange_count++] = exchange;
+    } else {
+        arena_fini(&exchange->arena);
+        mem_free(exchange);
+    }
+}
+
+static int64_t now_us(void)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
+}
+
+void exchange_begin(struct exchange *exchange)
+{
+    struct server *server = exchange->server;
+
+    exchange->phase = EXCHANGE_OPEN;
+    h1_content_init(&exchange->content, &exchange->head, &server->limits, &exchange->arena,
+                    &exchange->trailers);
+    if (exchange->head.framing == H1_NO_CONTENT)
+        exchange->content_phase = CONTENT_ENDED;
+    server->slot->counter[COUNTER_REQUESTS]++;
+    server->slot->gauge[GAUGE_REQUESTS]++;
+    if (server->access_log) {
+        exchange->start_us = now_us();
+        exchange->start_unix_ms = (int64_t)(loop_wall_seconds(server->loop) * 1000);
+    }
+    if (server->handler) {
+        server->handler->start(server->handler->context, exchange);
+    } else {
+        exchange->released = true;
+        exchange_refuse(exchange, &(struct refusal){503, "AppOffline", "no app is loaded"});
+    }
+}
+
+static void write_access_line(struct exchange *exchange)
+{
+    struct server *server = exchange->server;
+    const struct field *agent, *referer;
+    char id[EXCHANGE_ID_BYTES];
+    struct access_entry entry = {
+        .client = &exchange->peer,
+        .method = exchange->head.method,
+        .target = exchange->head.target.raw,
+        .host = exchange->head.host,
+        .request_id = span_of(id, exchange_id(exchange, id)),
+        .unix_ms = exchange->start_unix_ms,
+        .content_bytes = exchange->sent,
+        .request_bytes = exchange->content_bytes + exchange->drained_bytes,
+        .status = exchange->phase == EXCHANGE_ABORTED && !exchange->started ? 0 : exchange->status,
+        .minor = exchange->head.minor,
+        .aborted = exchange->phase == EXCHANGE_ABORTED,
+    };
+
+    entry.duration_us = exchange->start_us ? now_us() - exchange->start_us : 0;
+    if (entry.unix_ms == 0)
+        entry.unix_ms = (int64_t)(loop_wall_seconds(server->loop) * 1000);
+    if ((agent = fields_find_id(&exchange->head.fields, FIELD_USER_AGENT, 0)) != NULL)
+        entry.user_agent = agent->value;
+    if ((referer = fields_find_id(&exchange->head.fields, FIELD_REFERER, 0)) != NULL)
+        entry.referer = referer->value;
+    access_log_add(server->access_log, &entry);
+}
+
+/* The answer is complete or given up; from here on the handler can only look. */
+static void exchange_end(struct exchange *exchange, enum exchange_phase phase)
+{
+    struct server *server = exchange->server;
+    bool counted = exchange->phase != EXCHANGE_HEAD && !exchange->refused_head;
+
+    exchange->phase = phase;
+    exchange->wants_content = exchange->wants_room = false;
+    if (counted)
+        server->slot->gauge[GAUGE_REQUESTS]--;
+    if (server->access_log)
+        write_access_line(exchange);
+}
+
+void exchange_done(struct exchange *exchange)
+{
+    exchange->conn = NULL;
+    if (exchange->released)
+        exchange_free(exchange);
+}
+
+void exchange_release(struct exchange *exchange)
+{
+    if (exchange->phase < EXCHANGE_FINISHED)
+        exchange_abort(exchange);
+    exchange->released = true;
+    exchange->task = NULL;
+    if (exchange->conn == NULL)
+        exchange_free(exchange);
+}
+
+void exchange_cancel(struct exchange *exchange, int code)
+{
+    if (exchange->cancelled || exchange->released || exchange->phase >= EXCHANGE_FINISHED)
+        return;
+    exchange->cancelled = true;
+    exchange->server->slot->counter[COUNTER_CANCELLED]++;
+    exchange->server->handler->cancelled(exchange, code);
+}
+
+void exchange_detach(struct exchange *exchange, int code)
+{
+    exchange->conn = NULL;
+    if (exchange->phase == EXCHANGE_HEAD || exchange->released) {
+        exchange_free(exchange);
+        return;
+    }
+    if (exchange->phase >= EXCHANGE_FINISHED)
+        return;
+    if (exchange->content_phase < CONTENT_ENDED) {
+        exchange->content_phase = CONTENT_FAILED;
+        exchange->content_error = code;
+    }
+    /* Whoever waits learns of it by being cancelled; later calls see the phase. */
+    exchange_cancel(exchange, code);
+    exchange_end(exchange, EXCHANGE_ABORTED);
+}
+
+void exchange_abort(struct exchange *exchange)
+{
+    if (exchange->phase >= EXCHANGE_FINISHED)
+        return;
+    exchange->cancelled = true; /* the handler knows: it asked for this */
+    conn_close(exchange->conn, CLOSE_ABORTED);
+}
+
+/* ---- content of the request ---- */
+
+bool exchange_has_content(const struct exchange *exchange)
+{
+    return exchange->content_phase < CONTENT_ENDED;
+}
+
+bool exchange_content_left(const struct exchange *exchange)
+{
+    return exchange->content_phase < CONTENT_ENDED && exchange->head.framing != H1_NO_CONTENT;
+}
+
+static int content_fail(struct exchange *exchange, int code)
+{
+    exchange->content_phase = CONTENT_FAILED;
+    exchange->content_error = code;
+    return code;
+}
+
+static int content_begin(struct exchange *exchange)
+{
+    struct conn *conn = exchange->conn;
+
+    if (exchange->head.framing == H1_SIZED &&
+        exchange->head.content_length > (uint64_t)exchange->max_content)
+        return ERR_TOO_LARGE; /* nothing is consumed: the limit may still be raised */
+    exchange->content_phase = CONTENT_READING;
+    if (exchange->head.expect_continue && conn_bytes(conn).len == 0 &&
+        exchange->phase == EXCHANGE_OPEN) {
+        h1_write_interim(conn_out(conn), 100, NULL);
+        conn_send_soon(conn);
+    }
+    return 0;
+}
+
+int exchange_content(struct exchange *exchange, struct span *data)
+{
+    struct conn *conn = exchange->conn;
+    size_t used = 0;
+    int code;
+
+    *data = SPAN_NONE;
+    if (buf_len(&exchange->held) > 0) {
+        exchange->last_run = *data = buf_span(&exchange->held);
+        exchange->held.head = exchange->held.tail;
+        return H1_DATA;
+    }
+    if (exchange->content_phase == CONTENT_ENDED)
+        return 0;
+    if (exchange->content_phase == CONTENT_FAILED)
+        return exchange->content_error;
+    if (conn == NULL || exchange->phase >= EXCHANGE_FINISHED)
+        return ERR_CLOSED;
+    if (exchange->content_phase == CONTENT_UNREAD && (code = content_begin(exchange)) < 0)
+        return code;
+    code = h1_read_content(&exchange->content, conn_bytes(conn), &used, data);
+    conn_take(conn, used);
+    switch (code) {
+    case H1_DATA:
+        exchange->content_bytes += data->len;
+        if (exchange->content_bytes > (uint64_t)exchange->max_content)
+            return content_fail(exchange, ERR_TOO_LARGE);
+        exchange->last_run = *data;
+        return H1_DATA;
+    case H1_END:
+        exchange->content_phase = CONTENT_ENDED;
+        return 0;
+    case ERR_AGAIN:
+        if (conn->peer_ended)
+            return content_fail(exchange, ERR_CLOSED);
+        exchange->wants_content = true;
+        conn_content_wanted(conn);
+        return ERR_AGAIN;
+    default:
+        conn->close_after = conn->linger = true;
+        return content_fail(exchange, code);
+    }
+}
+
+void exchange_unread(struct exchange *exchange, size_t bytes)
+{
+    struct span run = exchange->last_run;
+
+    CHECK(bytes <= run.len);
+    if (bytes == 0)
+        return;
+    if (exchange->held.tail > 0) {
+        exchange->held.head -= (uint32_t)bytes; /* the run came from there */
+        return;
+    }
+    buf_append(&exchange->held, span_of(run.at + run.len - bytes, bytes));
+}
+
+/* ---- the response ---- */
+
+static bool status_has_no_content(int status)
+{
+    return status < 200 || status == 204 || status == 304;
+}
+
+static bool method_is_head(const struct exchange *exchange)
+{
+    return span_eq(exchange->head.method, SPAN("HEAD"));
+}
+
+static bool drops_content(const struct exchange *exchange)
+{
+    return method_is_head(exchange) || status_has_no_content(exchange->status);
+}
+
+static int64_t declared_length(const struct exchange *exchange)
+{
+    const struct field *field = fields_find_id(&exchange->fields, FIELD_CONTENT_LENGTH, 0);
+    uint64_t length = 0;
+
+    if (field == NULL)
+        return -1;
+    for (size_t i = 0; i < field->value.len; i++) {
+        char c = field->value.at[i];
+
+        if (c < '0' || c > '9' || length > (INT64_MAX - 9) / 10)
+            return -1;
+        length = length * 10 + (uint64_t)(c - '0');
+    }
+    return field->value.len ? (int64_t)length : -1;
+}
+
+/* Whether this answer is the connection's last (RFC 9112 section 9.3). */
+static bool last_answer(const struct exchange *exchange, enum h1_length framing)
+{
+    const struct conn *conn = exchange->conn;
+
+    if (conn->close_after || exchange->close || !exchange->head.keep_alive ||
+        exchange->server->draining || framing == H1_LENGTH_CLOSE || conn->peer_ended)
+        return true;
+    if (fields_has_token(&exchange->fields, FIELD_CONNECTION, SPAN("close")))
+        return true;
+    if (exchange->content_phase == CONTENT_FAILED)
+        return true;
+    if (exchange->content_phase != CONTENT_UNREAD || exchange->head.framing == H1_NO_CONTENT)
+        return false;
+    /* Never asked for: a client that waits for 100 may or may not send it. Too long: not worth
+     * reading. */
+    return exchange->head.expect_continue ||
+           (exchange->head.framing == H1_SIZED && exchange->head.content_length > DRAIN_BYTES);
+}
+
+static struct span server_date(struct server *server)
+{
+    int64_t second = (int64_t)loop_wall_seconds(server->loop);
+
+    if (second != server->date_second) {
+        date_format(server->date, second);
+        server->date_second = second;
+    }
+    return span_of(server->date, DATE_BYTES);
+}
+
+int exchange_start(struct exchange *exchange, int64_t length)
+{
+    struct conn *conn = exchange->conn;
+    struct server *server = exchange->server;
+    struct h1_response response = {
+        .status = exchange->status,
+        .reason = exchange->reason,
+        .fields = &exchange->fields,
+        .date = server_date(server),
+        .server = span_str(server->settings->server_header),
+    };
+
+    if (exchange->phase == EXCHANGE_ABORTED || conn == NULL)
+        return ERR_CLOSED;
+    if (exchange->phase > EXCHANGE_OPEN)
+        return ERR_STATE;
+    if (length < 0)
+        length = declared_length(exchange);
+    exchange->length = length;
+    if (status_has_no_content(exchange->status))
+        response.framing = H1_LENGTH_ABSENT;
+    else if (length >= 0)
+        response.framing = H1_LENGTH_KNOWN;
+    else if (method_is_head(exchange))
+        response.framing = H1_LENGTH_ABSENT;
+    else
+        response.framing = exchange->head.minor >= 1 ? H1_LENGTH_CHUNKED : H1_LENGTH_CLOSE;
+    response.length = length >= 0 ? (uint64_t)length : 0;
+    exchange->chunked = response.framing == H1_LENGTH_CHUNKED;
+    response.close = conn->close_after = last_answer(exchange, response.framing);
+    response.keep_alive_10 = exchange->head.minor == 0 && !response.close;
+    if (server->settings->server_header[0] == '\0')
+        response.server = SPAN_NONE;
+    h1_write_head(conn_out(conn), &response);
+    exchange->phase = EXCHANGE_STARTED;
+    exchange->started = true;
+    conn_send_soon(conn);
+    return 0;
+}
+
+static ssize_t write_chunked(struct conn *conn, struct span data)
+{
+    if (data.len < OUT_DIRECT_BYTES) {
+        h1_write_chunk(conn_out(conn), data);
+        return (ssize_t)data.len;
+    }
+    buf_printf(conn_out(conn), "%zx\r\n", data.len);
+    return conn_send(conn, (struct span[]){data, SPAN("\r\n")}, 2);
+}
+
+static ssize_t write_plain(struct conn *conn, struct span data)
+{
+    if (data.len >= OUT_DIRECT_BYTES)
+        return conn_send(conn, &data, 1);
+    buf_append(conn_out(conn), data);
+    return 0;
+}
+
+ssize_t exchange_write(struct exchange *exchange, struct span data)
+{
+    struct conn *conn = exchange->conn;
+    ssize_t code;
+
+    if (exchange->phase == EXCHANGE_OPEN && (code = exchange_start(exchange, -1)) < 0)
+        return code;
+    if (exchange->phase == EXCHANGE_FINISHED)
+        return ERR_STATE;
+    if (exchange->phase == EXCHANGE_ABORTED || conn == NULL)
+        return ERR_CLOSED;
+    if (exchange->length >= 0 && data.len > (uint64_t)exchange->length - exchange->sent &&
+        !drops_content(exchange))
+        return ERR_TOO_LARGE;
+    if (data.len == 0)
+        return 0;
+    if (drops_content(exchange))
+        return (ssize_t)data.len;
+    if (buf_len(&conn->out) >= OUT_HIGH_BYTES) {
+        if (conn_send(conn, NULL, 0) < 0)
+            return ERR_CLOSED;
+        if (buf_len(&conn->out) >= OUT_HIGH_BYTES / 2) {
+            exchange->wants_room = true;
+            conn_update_interest(conn);
+            return ERR_AGAIN;
+        }
+    }
+    if (data.len > OUT_HIGH_BYTES)
+        data.len = OUT_HIGH_BYTES;
+    code = exchange->chunked ? write_chunked(conn, data) : write_plain(conn, data);
+    if (code < 0)
+        return ERR_CLOSED;
+    exchange->sent += data.len;
+    conn_send_soon(conn);
+    return (ssize_t)data.len;
+}
+
+int exchange_flush(struct exchange *exchange)
+{
+    int code;
+
+    if (exchange->phase == EXCHANGE_OPEN && (code = exchange_start(exchange, -1)) < 0)
+        return code;
+    if (exchange->phase == EXCHANGE_ABORTED)
+        return ERR_CLOSED;
+    if (exchange->conn == NULL)
+        return 0;
+    code = conn_send(exchange->conn, NULL, 0);
+    if (code == 0)
+        conn_update_interest(exchange->conn);
+    return code;
+}
+
+int exchange_finish(struct exchange *exchange, struct span data)
+{
+    struct conn *conn = exchange->conn;
+    int code;
+
+    CHECK(data.len <= EXCHANGE_WHOLE);
+    if (exchange->phase == EXCHANGE_OPEN) {
+        int64_t declared = declared_length(exchange);
+
+        if (declared >= 0 && data.len == 0 && drops_content(exchange))
+            code = exchange_start(exchange, declared); /* HEAD may promise what GET would send */
+        else if (declared >= 0 && (uint64_t)declared < data.len)
+            return ERR_TOO_LARGE;
+        else
+            code = exchange_start(exchange, declared >= 0 ? declared : (int64_t)data.len);
+        if (code < 0)
+            return code;
+    }
+    if (exchange->phase == EXCHANGE_FINISHED)
+        return data.len ? ERR_STATE : 0;
+    if (exchange->phase == EXCHANGE_ABORTED || conn == NULL)
+        return ERR_CLOSED;
+    if (!drops_content(exchange)) {
+        if (exchange->length >= 0 && data.len > (uint64_t)exchange->length - exchange->sent)
+            return ERR_TOO_LARGE;
+        if (data.len > 0 && exchange->chunked)
+            h1_write_chunk(conn_out(conn), data);
+        else
+            buf_append(conn_out(conn), data);
+        exchange->sent += data.len;
+        if (exchange->chunked)
+            h1_write_end(conn_out(conn), &exchange->response_trailers);
+        else if (exchange->length >= 0 && exchange->sent < (uint64_t)exchange->length) {
+            exchange_abort(exchange);
+            return ERR_INVALID;
+        }
+    }
+    exchange_end(exchange, EXCHANGE_FINISHED);
+    conn_exchange_ended(conn);
+    return 0;
+}
+
+void exchange_reset_response(struct exchange *exchange)
+{
+    exchange->status = 200;
+    exchange->reason = SPAN_NONE;
+    exchange->close = false;
+    fields_init(&exchange->fields, &exchange->arena);
+    fields_init(&exchange->response_trailers, &exchange->arena);
+}
+
+int exchange_inform(struct exchange *exchange, int status, const struct fields *fields)
+{
+    if (exchange->phase == EXCHANGE_ABORTED || exchange->conn == NULL)
+        return ERR_CLOSED;
+    if (exchange->phase != EXCHANGE_OPEN)
+        return ERR_STATE;
+    if (exchange->head.minor == 0)
+        return 0;
+    h1_write_interim(conn_out(exchange->conn), status, fields);
+    conn_send_soon(exchange->conn);
+    return 0;
+}
+
+void exchange_refuse(struct exchange *exchange, const struct refusal *why)
+{
+    struct buf page = {0};
+
+    exchange->refused_head = exchange->phase == EXCHANGE_HEAD;
+    exchange->released = true;
+    exchange_reset_response(exchange);
+    exchange->phase = EXCHANGE_OPEN;
+    exchange->status = why->status;
+    exchange->close = true;
+    exchange->conn->linger = true;
+    if (exchange->refused_head)
+        exchange->head.framing = H1_NO_CONTENT; /* what follows is not looked at */
+    fields_add(&exchange->fields, SPAN("Content-Type"), SPAN("text/html; charset=us-ascii"));
+    struct span phrase = status_reason(why->status);
+    buf_printf(&page,
+               "<!DOCTYPE html><title>%d %.*s</title><h1>%d %.*s</h1><p>The request could not be "
+               "served: %s.</p>\n",
+               why->status, (int)phrase.len, phrase.at, why->status, (int)phrase.len, phrase.at,
+               why->detail);
+    exchange_finish(exchange, buf_span(&page));
+    buf_fini(&page);
+}
+
+int exchange_block(struct exchange *exchange, bool for_content, int ms)
+{
+    if (exchange->conn == NULL)
+        return ERR_CLOSED;
+    return conn_block(exchange->conn, for_content, ms);
+}
+
+struct net_addr exchange_local(const struct exchange *exchange)
+{
+    struct sockaddr_storage address;
+    socklen_t len = sizeof(address);
+    struct net_addr none = {.family = NET_NONE};
+
+    if (exchange->conn == NULL || getsockname(stream_descriptor(exchange->conn->stream),
+                                              (struct sockaddr *)&address, &len) < 0)
+        return none;
+    return net_addr_from((struct sockaddr *)&address, len);
+}
+
+size_t exchange_id(const struct exchange *exchange, char out[EXCHANGE_ID_BYTES])
+{
+    return (size_t)snprintf(out, EXCHANGE_ID_BYTES, "%012llx-%llx",
+                            (unsigned long long)(exchange->server->boot & 0xffffffffffff),
+                            (unsigned long long)exchange->number);
+}

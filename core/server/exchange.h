@@ -1,0 +1,143 @@
+/*
+ * One request and its response, whichever protocol carries them. The handler reads content and
+ * writes the answer through these functions; they never block and never call the handler back from
+ * inside.
+ *
+ * An exchange outlives its connection: when the peer is gone, operations return ERR_CLOSED or
+ * ERR_RESET, and what was read of the request stays readable until exchange_release.
+ */
+#ifndef SERVER_EXCHANGE_H
+#define SERVER_EXCHANGE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "base/buf.h"
+#include "base/mem.h"
+#include "base/span.h"
+#include "http/fields.h"
+#include "http/h1_read.h"
+#include "net/addr.h"
+
+struct conn;
+struct server;
+
+enum exchange_phase {
+    EXCHANGE_HEAD,     /* the request's head is being read; no handler knows of it */
+    EXCHANGE_OPEN,     /* the handler has it, nothing was sent */
+    EXCHANGE_STARTED,  /* status and fields were sent and are fixed */
+    EXCHANGE_FINISHED, /* the answer is complete */
+    EXCHANGE_ABORTED   /* given up: the connection was or will be closed */
+};
+
+enum content_phase { CONTENT_UNREAD, CONTENT_READING, CONTENT_ENDED, CONTENT_FAILED };
+
+struct exchange {
+    struct conn *conn; /* NULL when the connection is gone */
+    struct server *server;
+    void *task;      /* the handler's */
+    uint64_t number; /* unique in this process and never 0; changes when the memory is used again */
+    struct arena arena;
+
+    /* the request */
+    struct h1_head head;
+    struct h1_reader reader;
+    struct h1_content content;
+    struct fields trailers; /* of the request, after CONTENT_ENDED */
+    struct net_addr peer;
+    uint64_t connection_number;
+    uint64_t content_bytes; /* read so far */
+    uint64_t drained_bytes; /* read away after the answer */
+    struct buf held;        /* content given back by exchange_unread */
+    struct span last_run;   /* what exchange_content returned last */
+    int64_t max_content;    /* max_request_body_size of this request */
+    int64_t start_unix_ms, start_us;
+    enum content_phase content_phase;
+    int content_error; /* of CONTENT_FAILED */
+
+    /* the response */
+    enum exchange_phase phase;
+    int status;
+    struct span reason; /* SPAN_NONE: the standard phrase */
+    struct fields fields, response_trailers;
+    int64_t length; /* declared Content-Length, -1 when none */
+    uint64_t sent;  /* content bytes handed over */
+    bool chunked, close;
+    bool wants_content, wants_room;
+    bool released;     /* by the handler */
+    bool cancelled;    /* the handler was told */
+    bool started;      /* status and fields were sent */
+    bool refused_head; /* the head itself was refused: no request was counted */
+};
+
+/*
+ * The next run of content: 1 and *data, borrowed until the next call on any exchange or the end of
+ * the loop's callback; 0 at the end. ERR_AGAIN: handler->readable will be called. ERR_TOO_LARGE:
+ * above max_content (413); sized content then stays unread. ERR_INVALID: malformed (400).
+ * ERR_CLOSED, ERR_RESET, ERR_TIMEOUT: the peer left or stalled. The first call answers Expect:
+ * 100-continue.
+ */
+int exchange_content(struct exchange *exchange, struct span *data);
+
+/* True when there is content to come or unread. */
+bool exchange_has_content(const struct exchange *exchange);
+
+/* Gives back the last bytes of the run that exchange_content returned; the next call returns them
+ * again. */
+void exchange_unread(struct exchange *exchange, size_t bytes);
+
+/*
+ * Sends status and fields. length is the content's size, -1 when unknown (chunked, or close for
+ * HTTP/1.0). A Content-Length field that was set counts when length is -1. ERR_STATE when sent
+ * already; ERR_CLOSED, ERR_RESET.
+ */
+int exchange_start(struct exchange *exchange, int64_t length);
+
+/*
+ * Hands over content, starting the response if need be. Returns how many bytes were taken, from the
+ * front, at least one; ERR_AGAIN: none now, handler->writable will be called. ERR_TOO_LARGE: more
+ * than the declared length, nothing taken. ERR_STATE after the end. Content of an answer that has
+ * none (HEAD, 204, 304) is taken and dropped.
+ */
+ssize_t exchange_write(struct exchange *exchange, struct span data);
+
+/* Sends what is buffered now and not at the end of the turn, starting the response if need be. */
+int exchange_flush(struct exchange *exchange);
+
+/*
+ * Ends the answer; with data as the whole content when nothing was sent yet (at most EXCHANGE_WHOLE
+ * bytes; larger content is written piece by piece). ERR_INVALID: fewer bytes than declared were
+ * written; the connection was aborted.
+ */
+#define EXCHANGE_WHOLE 65536
+int exchange_finish(struct exchange *exchange, struct span data);
+
+/* Drops fields, trailers and status that were set, for an error answer. Only before the start. */
+void exchange_reset_response(struct exchange *exchange);
+
+/* An interim response: 100 to 199 but 101. ERR_STATE after the start; nothing is sent to a 1.0
+ * peer. */
+int exchange_inform(struct exchange *exchange, int status, const struct fields *fields);
+
+/* Breaks the connection off: the peer sees that the answer is not complete. */
+void exchange_abort(struct exchange *exchange);
+
+/* The handler needs the exchange no more; it must have ended. Frees it. */
+void exchange_release(struct exchange *exchange);
+
+/*
+ * For handlers that cannot wait: blocks until content or room is there or ms have passed
+ * (ERR_TIMEOUT); then exchange_content or exchange_write goes on.
+ */
+int exchange_block(struct exchange *exchange, bool for_content, int ms);
+
+/* The address that the peer connected to; NET_NONE when the connection is gone. */
+struct net_addr exchange_local(const struct exchange *exchange);
+
+/* Writes the request's id, unique over restarts: 12 hexadecimal digits, '-', the number. Returns
+ * its length. */
+#define EXCHANGE_ID_BYTES 40
+size_t exchange_id(const struct exchange *exchange, char out[EXCHANGE_ID_BYTES]);
+
+#endif
