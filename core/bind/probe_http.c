@@ -549,11 +549,13 @@ static int l_write_head(lua_State *L)
     luaL_checktype(L, 1, LUA_TTABLE);
     lua_getfield(L, 1, "framing");
 
+    enum h1_length framing = (enum h1_length)luaL_checkoption(L, -1, "absent", framings);
+    const struct fields *fields = fields_field(L, 1, "fields");
     struct h1_response response = {
-        .framing = (enum h1_length)luaL_checkoption(L, -1, "absent", framings),
+        .framing = framing,
         .status = (int)integer_field(L, 1, "status", 200),
         .reason = span_field(L, 1, "reason"),
-        .fields = fields_field(L, 1, "fields"),
+        .fields = fields,
         .length = (uint64_t)integer_field(L, 1, "length", 0),
         .close = bool_field(L, 1, "close"),
         .keep_alive_10 = bool_field(L, 1, "keep_alive_10"),

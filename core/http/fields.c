@@ -260,7 +260,7 @@ static struct span join(struct fields *fields, struct span name, enum field_id i
 
         if (!has_name(&fields->at[i], name, id))
             continue;
-        if (end > text) {
+        if (i > first) {
             memcpy(end, glue, 2);
             end += 2;
         }
