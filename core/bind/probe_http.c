@@ -293,15 +293,15 @@ static int push_content(lua_State *L, const struct reading *reading,
     if (rc == ERR_AGAIN) {
         lua_pushnil(L);
         lua_pushstring(L, "again");
-    } else {
-        lua_pushlstring(L, out->data ? out->data + out->head : "", buf_len(out));
+        return 2;
     }
+    lua_pushlstring(L, out->data ? out->data + out->head : "", buf_len(out));
     if (content->trailers)
         push_fields(L, content->trailers);
     else
         lua_pushnil(L);
     lua_pushinteger(L, (lua_Integer)reading->used);
-    return rc == ERR_AGAIN ? 2 : 3;
+    return 3;
 }
 
 /*

@@ -143,7 +143,8 @@ describe("fields (RFC 9110 section 5.3)", function()
       { { "Cookie", "a=1" }, { "cookie", "b=2" } }, "cookie", "a=1; b=2" },
     { "leaves one line as it is", { { "x", "1" } }, "X", "1" },
     { "gives an empty value for an empty line", { { "x", "" } }, "x", "" },
-    { "keeps empty values in their place", { { "x", "" }, { "x", "b" }, { "x", "" } }, "x", ", b, " },
+    { "keeps empty values in their place",
+      { { "x", "" }, { "x", "b" }, { "x", "" } }, "x", ", b, " },
     { "gives nothing for no line", { { "x", "1" } }, "y", nil },
   }
   for _, case in ipairs(combined) do
