@@ -1,6 +1,6 @@
 /*
- * A growable byte buffer: bytes are added at the end and consumed from the front. An empty buffer owns no
- * memory after buf_fini, and {0} is an empty one.
+ * A growable byte buffer: bytes are added at the end and consumed from the front. An empty buffer
+ * owns no memory after buf_fini, and {0} is an empty one.
  */
 #ifndef BASE_BUF_H
 #define BASE_BUF_H
@@ -17,7 +17,8 @@ struct buf {
 
 void buf_fini(struct buf *buf);
 
-/* Makes room for at least extra more bytes and returns where they go; buf_added then counts them in. */
+/* Makes room for at least extra more bytes and returns where they go; buf_added then counts them
+ * in. */
 char *buf_reserve(struct buf *buf, size_t extra);
 
 static inline void buf_added(struct buf *buf, size_t bytes)
@@ -36,7 +37,7 @@ static inline size_t buf_len(const struct buf *buf)
 /* The bytes held; borrowed until the buffer changes. */
 static inline struct span buf_span(const struct buf *buf)
 {
-    return span_of(buf->data + buf->head, buf->tail - buf->head);
+    return span_of(buf->data ? buf->data + buf->head : NULL, buf_len(buf));
 }
 
 /* Drops bytes from the front. */
