@@ -5,6 +5,7 @@
 #include "http/fields.h"
 
 #include "http/chars_priv.h"
+#include "http/fields_priv.h"
 
 #define FIRST_ROOM 16u /* lines of an ordinary request or response */
 
@@ -147,25 +148,46 @@ bool field_name_valid(struct span name)
     return name.len > 0 && chars_span(name, CHAR_TOKEN) == name.len;
 }
 
-/* Whether any byte of the word is below SP or DEL; exact as a whole, not byte by byte. HTAB counts.
- */
-static inline bool word_has_control(uint64_t word)
+/* Sixteen bytes that are compared at once; both compilers have it, for any processor. */
+typedef unsigned char bytes_16 __attribute__((vector_size(16)));
+
+/* The bytes at at that are controls; HTAB is among them. Not zero where one is. */
+static inline bytes_16 controls_16(const char *at)
 {
-    uint64_t del = word ^ (ONES * 0x7F);
+    bytes_16 bytes;
+
+    memcpy(&bytes, at, sizeof(bytes));
+    return (bytes_16)(bytes < 0x20) | (bytes_16)(bytes == 0x7F);
+}
+
+/* Whether any of the eight bytes at at is a control; HTAB counts. */
+static inline bool has_control_8(const char *at)
+{
+    uint64_t word = load_8(at), del = word ^ (ONES * 0x7F);
 
     return (((word - ONES * 0x20) & ~word) | ((del - ONES) & ~del)) & HIGHS;
 }
 
+/* Whether a value of 16 bytes or more has a control; the last look overlaps the one before it. */
+static bool has_control(struct span value)
+{
+    bytes_16 found = controls_16(value.at + value.len - 16);
+    uint64_t halves[2];
+
+    for (size_t i = 0; i + 16 < value.len; i += 16)
+        found |= controls_16(value.at + i);
+    memcpy(halves, &found, sizeof(halves));
+    return (halves[0] | halves[1]) != 0;
+}
+
 bool field_value_valid(struct span value)
 {
-    while (value.len >= 8) {
-        if (word_has_control(load_8(value.at)) &&
-            chars_span(span_of(value.at, 8), CHAR_VALUE) < 8) /* it was not HTAB alone */
-            return false;
-        value.at += 8;
-        value.len -= 8;
-    }
-    return chars_span(value, CHAR_VALUE) == value.len;
+    if (value.len >= 16 && !has_control(value))
+        return true;
+    if (value.len >= 8 && value.len < 16 && !has_control_8(value.at) &&
+        !has_control_8(value.at + value.len - 8))
+        return true;
+    return chars_span(value, CHAR_VALUE) == value.len; /* short, or with HTAB, or refused */
 }
 
 void fields_init(struct fields *fields, struct arena *arena)
@@ -173,7 +195,7 @@ void fields_init(struct fields *fields, struct arena *arena)
     *fields = (struct fields){.arena = arena};
 }
 
-static void grow(struct fields *fields)
+void fields_grow(struct fields *fields)
 {
     uint32_t room = fields->room ? 2 * fields->room : FIRST_ROOM;
     struct field *at = arena_alloc(fields->arena, room * sizeof(*at));
@@ -186,10 +208,7 @@ static void grow(struct fields *fields)
 
 void fields_add(struct fields *fields, struct span name, struct span value)
 {
-    if (fields->count == fields->room)
-        grow(fields);
-
-    fields->at[fields->count++] = (struct field){name, value, field_id_of(name)};
+    fields_push(fields, &(struct field){name, value, field_id_of(name)});
 }
 
 /* Whether this line has the name, whose number is id. */

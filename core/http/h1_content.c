@@ -229,16 +229,16 @@ static int step_chunk_end(struct h1_content *content, struct span in, size_t *ta
 /* Keeps a trailer field, or not; line is checked either way. */
 static int take_trailer(struct h1_content *content, struct span line)
 {
-    struct span name, value;
+    struct field field;
 
-    if (h1_parse_field(line, &name, &value, &content->refusal) < 0)
+    if (h1_parse_field(line, &field, &content->refusal) < 0)
         return ERR_INVALID;
-    if (is_among(name, framing_names, COUNT(framing_names)))
+    if (is_among(field.name, framing_names, COUNT(framing_names)))
         return h1_refuse(&content->refusal, 400, "Header", "a framing field among the trailers");
     content->trailer_count++;
-    if (content->trailers && !is_among(name, dropped_names, COUNT(dropped_names)))
-        fields_add(content->trailers, arena_copy(content->arena, name),
-                   arena_copy(content->arena, value));
+    if (content->trailers && !is_among(field.name, dropped_names, COUNT(dropped_names)))
+        fields_add(content->trailers, arena_copy(content->arena, field.name),
+                   arena_copy(content->arena, field.value));
     return STEP_ON;
 }
 

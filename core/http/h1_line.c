@@ -14,14 +14,6 @@ int h1_refuse(struct refusal *why, int status, const char *reason, const char *d
     return ERR_INVALID;
 }
 
-struct span h1_line(struct span in, size_t scanned, bool *whole)
-{
-    const char *lf = scanned < in.len ? memchr(in.at + scanned, '\n', in.len - scanned) : NULL;
-
-    *whole = lf != NULL;
-    return lf ? span_of(in.at, (size_t)(lf - in.at) + 1) : in;
-}
-
 size_t h1_line_passes(struct span line, size_t limit)
 {
     if (line.len <= limit || line.at[limit] == '\n')
@@ -62,31 +54,18 @@ static size_t field_passes(const struct h1_limits *limits, struct span line)
     return passed < known ? known : passed;
 }
 
-int h1_check_field_limits(const struct h1_limits *limits, struct span line, bool whole,
+int h1_judge_field_limits(const struct h1_limits *limits, struct span line, bool whole,
                           uint32_t before, uint32_t count, struct refusal *why)
 {
     size_t head_room = limits->max_request_head_bytes - before;
+    size_t line_passed = field_passes(limits, line);
 
-    if (line.len > limits->max_field_length || line.len > head_room ||
-        line.len > limits->max_authorization_length) {
-        size_t line_passed = field_passes(limits, line);
-
-        if (line.len > head_room && head_room + 1 < line_passed)
-            return h1_refuse(why, 431, "RequestLength",
-                             "fields longer than max_request_head_bytes");
-        if (line_passed != SIZE_MAX)
-            return h1_refuse(why, 431, "FieldLength", "a field line longer than its limit");
-    }
+    if (line.len > head_room && head_room + 1 < line_passed)
+        return h1_refuse(why, 431, "RequestLength", "fields longer than max_request_head_bytes");
+    if (line_passed != SIZE_MAX)
+        return h1_refuse(why, 431, "FieldLength", "a field line longer than its limit");
     if (whole && count >= limits->max_fields && line.at[0] != '\r')
         return h1_refuse(why, 431, "FieldLength", "more field lines than max_fields");
-    return 0;
-}
-
-int h1_line_content(struct span line, struct span *content, struct refusal *why)
-{
-    if (line.len < 2 || line.at[line.len - 2] != '\r')
-        return h1_refuse(why, 400, "Invalid_CR/LF", "a bare LF");
-    *content = span_of(line.at, line.len - 2);
     return 0;
 }
 
@@ -103,23 +82,30 @@ static int refuse_field(struct span content, struct refusal *why, const char *de
     return h1_blame_cr(content, why);
 }
 
-int h1_parse_field(struct span content, struct span *name, struct span *value, struct refusal *why)
+static int refuse_name(struct span content, struct refusal *why)
 {
     size_t name_len = chars_span(content, CHAR_TOKEN);
-    char behind = name_len < content.len ? content.at[name_len] : '\0';
+    bool blank =
+        name_len < content.len && (content.at[name_len] == ' ' || content.at[name_len] == '\t');
 
-    if (behind != ':' || name_len == 0) {
-        bool blank = behind == ' ' || behind == '\t';
+    if (blank && name_len == 0)
+        return refuse_field(content, why, "a field line that begins with a blank");
+    if (blank && memchr(content.at, ':', content.len))
+        return refuse_field(content, why, "a blank before the colon");
+    return refuse_field(content, why, "a field name that is no token");
+}
 
-        if (blank && name_len == 0)
-            return refuse_field(content, why, "a field line that begins with a blank");
-        if (blank && memchr(content.at, ':', content.len))
-            return refuse_field(content, why, "a blank before the colon");
-        return refuse_field(content, why, "a field name that is no token");
-    }
-    *name = span_of(content.at, name_len);
-    *value = span_trim(span_of(content.at + name_len + 1, content.len - name_len - 1));
-    if (!field_value_valid(*value))
+int h1_parse_field(struct span content, struct field *field, struct refusal *why)
+{
+    const char *colon = memchr(content.at, ':', content.len);
+    size_t name_len = colon ? (size_t)(colon - content.at) : 0;
+
+    field->name = span_of(content.at, name_len);
+    field->id = field_id_of(field->name);
+    if (field->id == FIELD_OTHER && !field_name_valid(field->name)) /* known names are tokens */
+        return refuse_name(content, why);
+    field->value = span_trim(span_of(colon + 1, content.len - name_len - 1));
+    if (!field_value_valid(field->value))
         return refuse_field(content, why, "a control character in a field value");
     return 0;
 }

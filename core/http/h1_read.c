@@ -8,6 +8,7 @@
 
 #include "base/err.h"
 #include "http/chars_priv.h"
+#include "http/fields_priv.h"
 #include "http/h1_line_priv.h"
 
 #define MAX_METHOD_BYTES 32u /* longer than any registered method; a longer one is 501 */
@@ -129,7 +130,8 @@ static int read_start(struct h1_reader *reader, struct span in, size_t *used)
 static int read_field(struct h1_reader *reader, struct span in, size_t *taken)
 {
     struct fields *fields = &reader->head->fields;
-    struct span content, name, value;
+    struct span content;
+    struct field field;
     bool whole;
     struct span line = h1_line(in, reader->scanned, &whole);
 
@@ -142,14 +144,14 @@ static int read_field(struct h1_reader *reader, struct span in, size_t *taken)
     }
     if (h1_line_content(line, &content, &reader->refusal) < 0)
         return ERR_INVALID;
-    if (content.len > 0 && h1_parse_field(content, &name, &value, &reader->refusal) < 0)
+    if (content.len > 0 && h1_parse_field(content, &field, &reader->refusal) < 0)
         return ERR_INVALID;
     *taken = line.len;
     reader->head_bytes += (uint32_t)line.len;
     reader->scanned = 0;
     if (content.len == 0)
         return 0;
-    fields_add(fields, name, value);
+    fields_push(fields, &field);
     return HEAD_GOES_ON;
 }
 
@@ -246,6 +248,11 @@ static void note_connection(struct summary *summary, const struct field *field)
 {
     struct span list = field->value, option;
 
+    if (span_eq(list,
+                SPAN("keep-alive"))) { /* what nearly every client says needs no list walked */
+        summary->keep_alive = true;
+        return;
+    }
     while (fields_list_next(&list, &option)) {
         summary->close |= span_eq_nocase(option, SPAN("close"));
         summary->keep_alive |= span_eq_nocase(option, SPAN("keep-alive"));
