@@ -1,0 +1,80 @@
+--- Moonquay for handlers: the public entry. See lua/README.md for each with an example.
+
+local core = require("moonquay.core")
+local App = require("moonquay.app")
+local boot = require("moonquay.boot")
+local errors = require("moonquay.errors")
+local size = require("moonquay.size")
+local tasks = require("moonquay.tasks")
+local util = require("moonquay.util")
+
+boot.install()
+
+---@class moonquay
+local moonquay = {
+  version = core.version,
+  --- Lifts a size limit: req.limits.max_request_body_size = moonquay.UNLIMITED
+  UNLIMITED = size.UNLIMITED,
+  --- JSON: encode, decode, null, array, object.
+  json = core.json,
+  util = util,
+  fail = errors.fail,
+  all = tasks.all,
+  timeout = tasks.timeout,
+  every = tasks.every,
+  --- Seconds of a clock that never goes back.
+  now = core.now,
+  --- Seconds since 1970, with fractions.
+  time = core.time,
+}
+
+--- A new app. Settings are for the whole server: moonquay.app { max_request_body_size = "1MB" }
+---@param settings? table<string, any>
+---@return moonquay.App
+function moonquay.app(settings)
+  if settings ~= nil and type(settings) ~= "table" then
+    error(("the settings of an app are a table, not a %s"):format(type(settings)), 2)
+  end
+  return App.new(settings, 2)
+end
+
+--- Lets others run for so long. Nil and an error when the task is cancelled before.
+---@async
+---@param seconds number
+---@return true? ok
+---@return moonquay.Error? err
+function moonquay.sleep(seconds)
+  return core.sleep(seconds)
+end
+
+--- Starts a function at the same time. The task belongs to the one that starts it.
+---@param fn function
+---@param ... any its arguments
+---@return moonquay.Task
+function moonquay.spawn(fn, ...)
+  return core.spawn(fn, ...)
+end
+
+--- Starts a function that outlives the request: a stop of the server waits for it (drain), and its
+-- error is logged.
+---@param fn function
+---@param ... any its arguments
+---@return moonquay.Task
+function moonquay.background(fn, ...)
+  return core.spawn_detached(fn, ...)
+end
+
+--- Structured log lines; inside a request they carry its id.
+---@class moonquay.Log
+---@field debug fun(message: string, fields?: table)
+---@field info fun(message: string, fields?: table)
+---@field warn fun(message: string, fields?: table)
+---@field error fun(message: string, fields?: table)
+moonquay.log = {}
+for _, level in ipairs({ "debug", "info", "warn", "error" }) do
+  moonquay.log[level] = function(message, fields)
+    core.log(level, message, fields)
+  end
+end
+
+return moonquay

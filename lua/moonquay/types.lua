@@ -1,0 +1,89 @@
+---@meta
+--- What the core gives a handler, for editors. Never loaded.
+
+---@class moonquay.Address
+---@field ip string
+---@field port integer
+
+---@class moonquay.Body
+---@field done boolean the end was read
+--- Up to n bytes (65536), at least one; nil at the end; nil and an error. "a": all that is left.
+---@field read fun(self, n?: integer|"a"): string?, moonquay.Error?
+--- Writes all that is left to a file; the number of bytes.
+---@field save fun(self, path: string): integer?, moonquay.Error?
+--- Once the end has been read.
+---@field trailers fun(self): table<string, string>?
+---@field chunks fun(self, n?: integer): fun(): string?
+---@field lines fun(self, max?: integer): fun(): string?
+---@field pipe fun(self, sink: table|function): integer?, moonquay.Error?
+---@field source fun(self): fun(): string?, moonquay.Error?
+
+---@class moonquay.Limits
+---@field max_request_body_size integer|string "10MB" or moonquay.UNLIMITED; until the first read
+---@field allow_synchronous_io boolean
+---@field read_only boolean reading of the body has started
+
+---@class moonquay.Headers names in any case; a repeated name's values joined by ", "
+---@field [string] string?
+---@field all fun(self, name: string): string[]
+
+---@class moonquay.ResponseHeaders
+---@field [string] string|string[]|nil
+---@field add fun(self, name: string, value: string)
+---@field all fun(self, name: string): string[]
+---@field remove fun(self, name: string)
+
+---@class moonquay.Request
+---@field method string
+---@field target string as on the request line
+---@field path string decoded but for %2F
+---@field path_base string where the app is mounted
+---@field query_string string raw, without "?"
+---@field query moonquay.Values
+---@field params table<string, string> of the route
+---@field headers moonquay.Headers
+---@field cookies moonquay.Values
+---@field body moonquay.Body
+---@field client moonquay.Address who sent the request
+---@field peer moonquay.Address the other end of the socket
+---@field server moonquay.Address
+---@field scheme string
+---@field host string
+---@field protocol string "HTTP/1.1"
+---@field id string
+---@field connection_id integer|string
+---@field ctx table empty, yours
+---@field limits moonquay.Limits
+---@field user any
+---@field deadline? number
+---@field cancelled fun(self): boolean
+---@field on_cancel fun(self, fn: fun())
+---@field json fun(self): any, moonquay.Error?
+---@field form fun(self, max?: integer): moonquay.Values?, moonquay.Error?
+---@field text fun(self, max?: integer): string?, moonquay.Error?
+---@field multipart fun(self): (fun(): moonquay.Part?)?, moonquay.Error?
+
+---@class moonquay.CookieOptions
+---@field path? string
+---@field domain? string
+---@field max_age? integer seconds
+---@field expires? integer seconds since 1970
+---@field secure? boolean
+---@field http_only? boolean
+---@field same_site? "strict"|"lax"|"none"
+
+---@class moonquay.Response
+---@field status integer
+---@field headers moonquay.ResponseHeaders
+---@field trailers table<string, string>
+---@field started boolean
+---@field request moonquay.Request
+---@field write fun(self, bytes: string): true?, moonquay.Error?
+---@field flush fun(self): true?, moonquay.Error?
+---@field finish fun(self, bytes?: string): true?, moonquay.Error?
+---@field informational fun(self, status: integer, headers: table<string, string>)
+---@field json fun(self, value: any, status?: integer)
+---@field cookie fun(self, name: string, value: string, options?: moonquay.CookieOptions)
+---@field html fun(self, text: string, status?: integer)
+---@field redirect fun(self, target: string, status?: integer)
+---@field error fun(self, status: integer, message?: string, members?: table)
