@@ -99,7 +99,8 @@ static size_t plain_run(const char *at, size_t len)
     return run;
 }
 
-/* Length of the UTF-8 sequence at text (RFC 3629: no surrogates, shortest form), 0 when it is none.
+/*
+ * Length of the UTF-8 sequence at text (RFC 3629: no surrogates, shortest form), 0 when it is none.
  */
 static size_t utf8_sequence(const char *text, size_t len)
 {
@@ -239,7 +240,8 @@ static bool put_step(struct writer *writer, struct step step)
     return true;
 }
 
-/* The table, its first key and value are on top, and the key is a string. Leaves the table on top.
+/*
+ * The table, its first key and value are on top, and the key is a string. Leaves the table on top.
  */
 static bool put_members(struct writer *writer)
 {

@@ -42,7 +42,8 @@ void feed_close(struct feed *feed);
 /* Reads all of feed and appends to report what does not depend on how the input is cut. */
 typedef void fuzz_read_fn(struct feed *feed, struct buf *report);
 
-/* Reads data in each way; ends the process, with both reports on stderr, when two reports differ.
+/*
+ * Reads data in each way; ends the process, with both reports on stderr, when two reports differ.
  */
 void fuzz_each_way(const uint8_t *data, size_t size, fuzz_read_fn *read);
 

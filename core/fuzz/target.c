@@ -46,8 +46,10 @@ static void check_segments(struct span path)
     CHECK(count <= limits.segment_max_count);
 }
 
-/* The path with every byte but its slashes escaped; a '%' in it may be the rest of %2F and stays
- * out of this. */
+/*
+ * The path with every byte but its slashes escaped; a '%' in it may be the rest of %2F and stays
+ * out of this.
+ */
 static void check_escaped(struct span path, struct span method)
 {
     struct buf raw = {0};

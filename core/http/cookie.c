@@ -67,8 +67,10 @@ static bool attribute_valid(struct span value)
     return true;
 }
 
-/* Browsers compare the prefixes without regard to case (RFC 6265bis section 5.4), so a writer must
- * too. */
+/*
+ * Browsers compare the prefixes without regard to case (RFC 6265bis section 5.4), so a writer must
+ * too.
+ */
 static bool has_prefix(struct span name, struct span prefix)
 {
     return name.len >= prefix.len && span_eq_nocase(span_of(name.at, prefix.len), prefix);

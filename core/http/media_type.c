@@ -48,8 +48,10 @@ static struct span take_word(struct span *text)
     return word;
 }
 
-/* A quoted-string (RFC 9110 section 5.6.4) that *text begins with; what is between the quotes as it
- * lies. */
+/*
+ * A quoted-string (RFC 9110 section 5.6.4) that *text begins with; what is between the quotes as it
+ * lies.
+ */
 static bool take_quoted(struct span *text, struct span *inside, bool *escaped)
 {
     *escaped = false;
@@ -87,8 +89,10 @@ struct parameter {
     bool escaped; /* value still has its backslashes */
 };
 
-/* 1: a parameter was taken off the front of *text; 0: there is none left; -1: what is there is
- * none. */
+/*
+ * 1: a parameter was taken off the front of *text; 0: there is none left; -1: what is there is
+ * none.
+ */
 static int take_parameter(struct span *text, struct parameter *parameter)
 {
     for (;;) {

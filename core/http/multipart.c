@@ -88,7 +88,8 @@ static size_t match(const struct multipart *multipart, size_t from, struct span 
     return len;
 }
 
-/* Where in text the delimiter begins, whole or cut off by the end of text; text.len when nowhere.
+/*
+ * Where in text the delimiter begins, whole or cut off by the end of text; text.len when nowhere.
  */
 static size_t find(const struct multipart *multipart, struct span text)
 {
@@ -222,15 +223,18 @@ static struct span skip(struct span text, size_t bytes)
     return span_of(text.at + bytes, text.len - bytes);
 }
 
-/* A backslash escapes only '"' and itself: browsers send the others, as in C:\fotos, for
- * themselves. */
+/*
+ * A backslash escapes only '"' and itself: browsers send the others, as in C:\fotos, for
+ * themselves.
+ */
 static bool is_escape(struct span text, size_t at)
 {
     return text.at[at] == '\\' && at + 1 < text.len &&
            (text.at[at + 1] == '"' || text.at[at + 1] == '\\');
 }
 
-/* Length of a quoted value, text beginning behind the opening quote; text.len when it does not end.
+/*
+ * Length of a quoted value, text beginning behind the opening quote; text.len when it does not end.
  */
 static size_t quoted_length(struct span text)
 {
@@ -273,8 +277,10 @@ static bool take_parameter(struct span *text, struct parameter *parameter)
     return field_name_valid(parameter->value);
 }
 
-/* What the three escapes of browsers stand for (Fetch standard, multipart/form-data); -1 for any
- * other. */
+/*
+ * What the three escapes of browsers stand for (Fetch standard, multipart/form-data); -1 for any
+ * other.
+ */
 static int browser_escape(struct span text)
 {
     if (text.len < 3 || text.at[0] != '%')
@@ -414,7 +420,8 @@ static int end_head(struct multipart *multipart)
 
     if (type)
         multipart->type = type->value;
-    /* A part without content may end at once: the CRLF that ends its head is then its delimiter's.
+    /*
+     * A part without content may end at once: the CRLF that ends its head is then its delimiter's.
      */
     multipart->state = FIRST;
     multipart->matched = CRLF_BYTES;
@@ -445,7 +452,8 @@ static int head_line(struct multipart *multipart, struct span line)
     return ERR_AGAIN;
 }
 
-/* Gathers a line of the head; the limit is judged before the line, so that the split cannot matter.
+/*
+ * Gathers a line of the head; the limit is judged before the line, so that the split cannot matter.
  */
 static int step_head(struct multipart *multipart, struct span in, size_t *used)
 {
