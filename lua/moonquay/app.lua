@@ -156,13 +156,19 @@ local function compile(app)
     return search(req, res, outer)
   end
 
-  if app.recover then
-    return function(req, res, outer)
-      failure.watch(req, app.recover)
-      return dispatch(req, res, outer)
-    end
+  local recover, afters = app.recover, app.afters
+  if not recover and #afters == 0 then
+    return dispatch
   end
-  return dispatch
+  return function(req, res, outer)
+    if recover then
+      failure.watch(req, recover)
+    end
+    for i = 1, #afters do
+      req:after(afters[i])
+    end
+    return dispatch(req, res, outer)
+  end
 end
 
 --- The app as a function; from now on it cannot be changed.
@@ -190,6 +196,15 @@ end
 ---@return moonquay.App self
 function App:on_error(handler)
   self.recover = handler
+  return self
+end
+
+--- What runs when the response has been sent, in the order of the calls, also after an error. It
+-- may wait; nobody waits for it.
+---@param fn fun(req: moonquay.Request, res: moonquay.Response)
+---@return moonquay.App self
+function App:after(fn)
+  self.afters[#self.afters + 1] = fn
   return self
 end
 
@@ -230,6 +245,7 @@ function App.new(settings, level)
     tree = route_tree.new(),
     routes = {},
     names = {},
+    afters = {},
   }, App)
   app.app = app
   if settings then

@@ -6,7 +6,7 @@ local route_options = require("moonquay.route_options")
 local route_tree = require("moonquay.route_tree")
 
 ---@alias moonquay.Handler fun(req: moonquay.Request, res: moonquay.Response): any, any, table?
----@alias moonquay.Middleware fun(req: moonquay.Request, res: moonquay.Response, next: function): any
+---@alias moonquay.Middleware fun(req: any, res: moonquay.Response, next: function): any
 
 ---@class moonquay.RouteOptions
 ---@field name? string a name for app:url
