@@ -67,7 +67,7 @@ describe("field values (RFC 9110 section 5.5)", function()
   it("have no control but HTAB, wherever it stands", function()
     assert.equal(good, accepted(http.value_valid, "", ""))
     for before = 1, 17 do
-      for behind = 1, 9 do
+      for _, behind in ipairs({ 1, 2, 6, 7, 8, 9, 15, 16, 17, 33, 50 }) do
         local left, right = ("v"):rep(before), ("w"):rep(behind)
         assert.equal(good, accepted(http.value_valid, left, right))
       end

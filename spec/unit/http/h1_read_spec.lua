@@ -283,6 +283,7 @@ describe("h1 framing (RFC 9112 section 6)", function()
     { "chunked with a parameter", "Transfer-Encoding: chunked;q=1\r\n", 400, "Header" },
     { "chunked in quotes", 'Transfer-Encoding: "chunked"\r\n', 400, "Header" },
     { "two codings without comma", "Transfer-Encoding: chunked identity\r\n", 400, "Header" },
+    { "chunked behind another without comma", "Transfer-Encoding: x chunked\r\n", 400, "Header" },
     { "a vertical tab before chunked", "Transfer-Encoding: \vchunked\r\n", 400, "Header" },
   }
   for _, case in ipairs(bad) do
@@ -399,6 +400,9 @@ describe("h1 head limits (DESIGN section 5)", function()
     accept(before .. "Authorization: abc\r\n\r\n", { minor = 0 }, tiny)
     refuse(before .. "Authorizatiox", 431, "FieldLength", tiny)
     refuse(before .. "Authorizatio:", 431, "FieldLength", tiny)
+    tiny.max_request_head_bytes = #before + 10
+    refuse(before .. "Authorizatiox", 431, "RequestLength", tiny)
+    refuse(before .. "Authorizaxion", 431, "FieldLength", tiny)
   end)
 
   local head = { max_request_head_bytes = 64 }
@@ -428,6 +432,10 @@ describe("h1 head limits (DESIGN section 5)", function()
     refuse(line, 431, "RequestLength", both(60, 60))
     refuse(line, 431, "FieldLength", both(44, 60))
     refuse(line, 431, "RequestLength", both(45, 60))
+    local target_line = "GET /" .. ("x"):rep(200)
+    refuse(target_line, 414, "URL_Length", { max_target_bytes = 58, max_request_head_bytes = 100 })
+    refuse(target_line, 431, "RequestLength",
+      { max_target_bytes = 59, max_request_head_bytes = 100 })
   end)
 
   it("take max_fields lines and answer 431 to one more", function()
