@@ -48,4 +48,15 @@ static inline int char_hex(char c)
     return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
 }
 
+/* The byte that the escape %XX at the front of text stands for; -1 when it is no escape. */
+static inline int char_escape(struct span text)
+{
+    if (text.len < 3 || text.at[0] != '%')
+        return -1;
+
+    int high = char_hex(text.at[1]), low = char_hex(text.at[2]);
+
+    return high < 0 || low < 0 ? -1 : high << 4 | low;
+}
+
 #endif

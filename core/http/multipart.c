@@ -6,8 +6,8 @@
  */
 #include "http/multipart.h"
 
-#include "base/codec.h"
 #include "base/err.h"
+#include "http/chars_priv.h"
 #include "http/media_type.h"
 
 #define CRLF_BYTES 2u
@@ -336,7 +336,7 @@ static bool decode_extended(struct multipart *multipart, struct span text, struc
         int byte = (unsigned char)text.at[i];
 
         if (byte == '%') {
-            byte = text.len - i > 2 ? codec_hex_pair(text.at + i + 1) : -1;
+            byte = char_escape(skip(text, i));
             i += 2;
         }
         if (byte <= 0)

@@ -5,7 +5,7 @@
  */
 #include "http/query.h"
 
-#include "base/codec.h"
+#include "http/chars_priv.h"
 
 static struct span decode(struct span text, struct arena *arena)
 {
@@ -21,19 +21,13 @@ static struct span decode(struct span text, struct arena *arena)
 
     memcpy(out, text.at, plain);
     for (size_t i = plain; i < text.len; i++) {
-        char c = text.at[i];
+        int byte = char_escape(span_of(text.at + i, text.len - i));
 
-        if (c == '+') {
-            c = ' ';
-        } else if (c == '%' && text.len - i > 2) {
-            int byte = codec_hex_pair(text.at + i + 1);
-
-            if (byte >= 0) {
-                c = (char)byte;
-                i += 2;
-            }
-        }
-        out[len++] = c;
+        if (byte >= 0)
+            i += 2;
+        else
+            byte = text.at[i] == '+' ? ' ' : text.at[i];
+        out[len++] = (char)byte;
     }
     return span_of(out, len);
 }

@@ -10,9 +10,9 @@
 #include "base/mem.h"
 #include "base/span.h"
 
+/* Decoded: the text's own bytes where nothing had to be decoded, else in the arena. */
 struct query_pair {
-    struct span name,
-        value; /* decoded; the text's own bytes where nothing had to be decoded, else in arena */
+    struct span name, value;
 };
 
 /*

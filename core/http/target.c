@@ -47,17 +47,6 @@ static size_t utf8_sequence(const unsigned char *bytes, size_t len)
     return need;
 }
 
-/* The byte that the escape at the front of text stands for; -1 when it is no escape. */
-static int escaped_byte(struct span text)
-{
-    if (text.len < 3 || text.at[0] != '%')
-        return -1;
-
-    int high = char_hex(text.at[1]), low = char_hex(text.at[2]);
-
-    return high < 0 || low < 0 ? -1 : high << 4 | low;
-}
-
 /*
  * HTTP.sys reads what is no UTF-8 in the system's code page, where these bytes of Windows-1252 have
  * no character: it refuses them, and takes the other ones.
@@ -90,7 +79,7 @@ static int decode_sequence(struct decoder *decoder, int first)
 
     for (; count < sizeof(bytes) && 3 * count < decoder->in.len; count++) {
         struct span rest = span_of(decoder->in.at + 3 * count, decoder->in.len - 3 * count);
-        int byte = escaped_byte(rest);
+        int byte = char_escape(rest);
 
         if (byte < 0x80)
             break;
@@ -112,7 +101,7 @@ static int decode_sequence(struct decoder *decoder, int first)
 
 static int decode_escape(struct decoder *decoder)
 {
-    int byte = escaped_byte(decoder->in);
+    int byte = char_escape(decoder->in);
     char c = (char)byte;
 
     if (byte < 0)
@@ -341,7 +330,7 @@ static bool is_reg_name(struct span host)
     for (size_t i = 0; i < host.len; i++) {
         if (char_is(host.at[i], CHAR_REG_NAME))
             continue;
-        if (escaped_byte(span_of(host.at + i, host.len - i)) < 0)
+        if (char_escape(span_of(host.at + i, host.len - i)) < 0)
             return false;
         i += 2;
     }
