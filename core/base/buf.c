@@ -1,6 +1,6 @@
 /*
- * Growth doubles, so that adding stays linear; space in front that was consumed is reused before growing.
- * A buffer is bounded by its user's named limit and in any case by 1 GiB, checked here.
+ * Growth doubles, so that adding stays linear; space in front that was consumed is reused before
+ * growing. A buffer is bounded by its user's named limit and in any case by 1 GiB, checked here.
  */
 #include "base/buf.h"
 

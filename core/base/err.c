@@ -1,6 +1,6 @@
 /*
- * The table of error codes and the two ways in which the core reports what cannot be handled where it
- * happened: a text for the operator, and an abort for our own mistakes.
+ * The table of error codes and the two ways in which the core reports what cannot be handled where
+ * it happened: a text for the operator, and an abort for our own mistakes.
  */
 #include "base/err.h"
 

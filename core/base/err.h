@@ -1,7 +1,7 @@
 /*
- * Error codes of the core: outcomes of operations, always negative, so that a function can return a count or
- * a code. Each has a short name (what Lua sees as err.code) and a text for people. CHECK is for misuse by our
- * own code only, never for what a peer sent.
+ * Error codes of the core: outcomes of operations, always negative, so that a function can return a
+ * count or a code. Each has a short name (what Lua sees as err.code) and a text for people. CHECK
+ * is for misuse by our own code only, never for what a peer sent.
  */
 #ifndef BASE_ERR_H
 #define BASE_ERR_H
@@ -9,22 +9,22 @@
 #include <stddef.h>
 
 enum err {
-    ERR_AGAIN = -1,       /* needs more bytes, or room, or time: no failure */
-    ERR_CLOSED = -2,      /* the peer or we closed it in good order */
-    ERR_RESET = -3,       /* the peer broke the connection */
-    ERR_TIMEOUT = -4,     /* a named time limit passed */
-    ERR_CANCELLED = -5,   /* the task or request was cancelled */
-    ERR_INVALID = -6,     /* malformed input or value */
-    ERR_TOO_LARGE = -7,   /* above a named limit */
+    ERR_AGAIN = -1,     /* needs more bytes, or room, or time: no failure */
+    ERR_CLOSED = -2,    /* the peer or we closed it in good order */
+    ERR_RESET = -3,     /* the peer broke the connection */
+    ERR_TIMEOUT = -4,   /* a named time limit passed */
+    ERR_CANCELLED = -5, /* the task or request was cancelled */
+    ERR_INVALID = -6,   /* malformed input or value */
+    ERR_TOO_LARGE = -7, /* above a named limit */
     ERR_NO_MEMORY = -8,
-    ERR_IO = -9,          /* errno of the operation goes with it */
+    ERR_IO = -9, /* errno of the operation goes with it */
     ERR_PERMISSION = -10,
     ERR_EXISTS = -11,
     ERR_NOT_FOUND = -12,
-    ERR_IN_USE = -13,     /* address or port taken */
-    ERR_LIMIT = -14,      /* descriptors or another system resource ran out */
+    ERR_IN_USE = -13, /* address or port taken */
+    ERR_LIMIT = -14,  /* descriptors or another system resource ran out */
     ERR_UNSUPPORTED = -15,
-    ERR_STATE = -16,      /* not possible at this point, e.g. after the response started */
+    ERR_STATE = -16, /* not possible at this point, e.g. after the response started */
 };
 
 /* Exit codes of the program (DESIGN section 10). */
@@ -46,7 +46,8 @@ struct err_text {
     char text[1024];
 };
 
-/* Fills text from a printf format; returns code, so that a caller can return it. NULL text is allowed. */
+/* Fills text from a printf format; returns code, so that a caller can return it. NULL text is
+ * allowed. */
 int err_set(struct err_text *text, int exit_code, int code, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
 
@@ -60,8 +61,7 @@ const char *err_message(int code);
 int err_from_errno(int number);
 
 /* Ends the process with file, line and condition on stderr; on in release builds too. */
-#define CHECK(condition) \
-    ((condition) ? (void)0 : err_check_failed(__FILE__, __LINE__, #condition))
+#define CHECK(condition) ((condition) ? (void)0 : err_check_failed(__FILE__, __LINE__, #condition))
 void err_check_failed(const char *file, int line, const char *condition) __attribute__((noreturn));
 
 #endif

@@ -1,6 +1,6 @@
 /*
- * Intrusive doubly linked lists. A node lies inside its owner; a list is a node that stands for both ends.
- * A node that is in no list points to itself, so that taking it out twice is harmless.
+ * Intrusive doubly linked lists. A node lies inside its owner; a list is a node that stands for
+ * both ends. A node that is in no list points to itself, so that taking it out twice is harmless.
  */
 #ifndef BASE_LIST_H
 #define BASE_LIST_H

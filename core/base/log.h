@@ -1,6 +1,7 @@
 /*
- * The error log: one structured line an event, "TIME LEVEL event key=value …", written at once with a single
- * write. Values with blanks, quotes or controls are quoted and escaped, so that a line is always one line.
+ * The error log: one structured line an event, "TIME LEVEL event key=value …", written at once with
+ * a single write. Values with blanks, quotes or controls are quoted and escaped, so that a line is
+ * always one line.
  */
 #ifndef BASE_LOG_H
 #define BASE_LOG_H
@@ -13,7 +14,8 @@
 enum log_level { LOG_ERROR, LOG_WARN, LOG_INFO, LOG_DEBUG };
 enum log_format { LOG_TEXT, LOG_JSON };
 
-/* Takes fd (2 at start, never closed when it is 2); lines below level are dropped. One log a process. */
+/* Takes fd (2 at start, never closed when it is 2); lines below level are dropped. One log a
+ * process. */
 void log_setup(int fd, enum log_level level, enum log_format format, const char *process);
 
 /* Replaces the descriptor (reopening); takes fd and closes the old one unless it is 2. */
@@ -25,8 +27,9 @@ int log_level_parse(struct span word);
 const char *log_level_name(enum log_level level);
 
 /*
- * A line being built: log_begin, fields, log_end. On the stack; no other line may be built meanwhile in the
- * same function. Event is a short stable name ("worker_died"), message what a person reads (may be NULL).
+ * A line being built: log_begin, fields, log_end. On the stack; no other line may be built
+ * meanwhile in the same function. Event is a short stable name ("worker_died"), message what a
+ * person reads (may be NULL).
  */
 struct log_line {
     struct buf text;

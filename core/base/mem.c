@@ -1,6 +1,6 @@
 /*
- * Allocation that cannot fail, and arenas. A block of 2 KiB holds the head and bookkeeping of an ordinary
- * request; larger pieces get a block of their own size.
+ * Allocation that cannot fail, and arenas. A block of 2 KiB holds the head and bookkeeping of an
+ * ordinary request; larger pieces get a block of their own size.
  */
 #include "base/mem.h"
 

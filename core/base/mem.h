@@ -1,7 +1,8 @@
 /*
- * Memory. mem_* never returns NULL: it ends the process instead, and the master starts a new worker; what a
- * peer can make large meets a named limit long before. An arena hands out pieces that are all freed at once,
- * with the request they belong to; its first block is kept for the next request.
+ * Memory. mem_* never returns NULL: it ends the process instead, and the master starts a new
+ * worker; what a peer can make large meets a named limit long before. An arena hands out pieces
+ * that are all freed at once, with the request they belong to; its first block is kept for the next
+ * request.
  */
 #ifndef BASE_MEM_H
 #define BASE_MEM_H

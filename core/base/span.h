@@ -1,7 +1,7 @@
 /*
- * A span is a borrowed run of bytes: pointer and length, not NUL-terminated. Whoever hands one out says how
- * long the bytes live. An empty span may have a NULL pointer; SPAN_NONE (NULL, 0) stands for "absent" where a
- * function's text says so.
+ * A span is a borrowed run of bytes: pointer and length, not NUL-terminated. Whoever hands one out
+ * says how long the bytes live. An empty span may have a NULL pointer; SPAN_NONE (NULL, 0) stands
+ * for "absent" where a function's text says so.
  */
 #ifndef BASE_SPAN_H
 #define BASE_SPAN_H

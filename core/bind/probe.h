@@ -1,4 +1,5 @@
-/* The probe: opens the rooms below Lua to the specs. Built for tests only; one file a group of readers. */
+/* The probe: opens the rooms below Lua to the specs. Built for tests only; one file a group of
+ * readers. */
 #ifndef BIND_PROBE_H
 #define BIND_PROBE_H
 

@@ -1,6 +1,6 @@
 /*
- * One Lua state with one app in it: the consumer of requests that is Lua. Every task of it runs on the loop's
- * own thread.
+ * One Lua state with one app in it: the consumer of requests that is Lua. Every task of it runs on
+ * the loop's own thread.
  */
 #ifndef BIND_VM_H
 #define BIND_VM_H
@@ -14,28 +14,33 @@
 struct vm;
 
 /*
- * A fresh state with the standard libraries, the core modules and lua_dir at the front of package.path. Borrows
- * loop and settings; app-scope settings that the app sets itself are written to settings.
+ * A fresh state with the standard libraries, the core modules and lua_dir at the front of
+ * package.path. Borrows loop and settings; app-scope settings that the app sets itself are written
+ * to settings.
  */
-struct vm *vm_new(struct loop *loop, struct settings *settings, struct tally_slot *slot, const char *lua_dir);
+struct vm *vm_new(struct loop *loop, struct settings *settings, struct tally_slot *slot,
+                  const char *lua_dir);
 
 /*
- * Loads the app file in a task (it may wait). loaded is called once, from the loop or from inside this call: 0, or ERR_NOT_FOUND /
- * ERR_INVALID with the text for the operator (file:line: message) and the exit code.
+ * Loads the app file in a task (it may wait). loaded is called once, from the loop or from inside
+ * this call: 0, or ERR_NOT_FOUND / ERR_INVALID with the text for the operator (file:line: message)
+ * and the exit code.
  */
-void vm_load(struct vm *vm, const char *path, void (*loaded)(void *owner, int code, const struct err_text *text),
-             void *owner);
+void vm_load(struct vm *vm, const char *path,
+             void (*loaded)(void *owner, int code, const struct err_text *text), void *owner);
 
 /* The handler to give to the server; valid until vm_free. */
 const struct handler *vm_handler(struct vm *vm);
 
-/* Server-scope settings that the app asked for (moonquay.app { urls = … }), as "key\0value\0…\0\0" text; borrowed. */
+/* Server-scope settings that the app asked for (moonquay.app { urls = … }), as "key\0value\0…\0\0"
+ * text; borrowed. */
 struct span vm_server_settings(struct vm *vm);
 
 /* Starts the CPU timer that ends handlers which spin; for a worker, whose thread is the loop's. */
 void vm_watch_cpu(struct vm *vm);
 
-/* Tasks that are not part of a request (spawned, timers, after the response) are told to end. idle is called once, when none is left. */
+/* Tasks that are not part of a request (spawned, timers, after the response) are told to end. idle
+ * is called once, when none is left. */
 void vm_stop(struct vm *vm, void (*idle)(void *owner), void *owner);
 void vm_free(struct vm *vm);
 

@@ -1,0 +1,94 @@
+/*
+ * The clock of Lua's work: a timer on the CPU time of the loop's thread, always running, so that a
+ * request costs no system call. It counts ticks while Lua runs; from the second tick of one slice
+ * on it asks the innermost thread for an interruption at its next instruction, by a hook, which is
+ * the one thing of Lua that a signal may set.
+ *
+ * What the interruption does: a task that can be suspended is set aside, so that the loop turns for
+ * work that needs no Lua of this state; at cpu_limit it is suspended for good, which no pcall can
+ * catch. Where Lua cannot be suspended (a sort's comparator, a <close> handler) it gets an error
+ * instead, at each tick again.
+ */
+#include <errno.h>
+#include <lauxlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/err.h"
+#include "base/log.h"
+#include "bind/aux.h"
+#include "bind/vm_priv.h"
+
+#define TICK_NS     10000000 /* 10 ms */
+#define CPU_SIGNAL  SIGVTALRM
+#define SLICE_TICKS 2
+
+static struct vm *watched; /* a process has one loop thread, and watches one state at a time */
+static timer_t timer;
+
+static void interrupted(lua_State *L, lua_Debug *frame)
+{
+    struct vm *vm = watched;
+
+    (void)frame;
+    lua_sethook(L, NULL, 0, 0);
+    if (vm == NULL || L != vm->innermost || vm->ticks < SLICE_TICKS)
+        return; /* left over from an earlier slice */
+    struct task *task = vm->running;
+    bool over = vm->ticks > vm->limit_ticks && task && !task->unlimited;
+
+    if (task && vm->blocked == 0 && lua_isyieldable(L)) {
+        if (over) {
+            luaL_traceback(L, L, NULL, 0);
+            lua_setfield(L, LUA_REGISTRYINDEX, "moonquay.spin");
+        }
+        vm->yielding = over ? YIELD_KILL : YIELD_PREEMPT;
+        lua_yield(L, 0);
+        return;
+    }
+    if (over)
+        luaL_error(L, "ran %d ms without waiting (cpu_limit)", vm->ticks * (TICK_NS / 1000000));
+}
+
+static void on_tick(int number)
+{
+    struct vm *vm = watched;
+
+    (void)number;
+    if (vm == NULL || !vm->in_lua)
+        return;
+    if (++vm->ticks >= SLICE_TICKS)
+        lua_sethook(vm->innermost, interrupted, LUA_MASKCOUNT, 1);
+}
+
+void cpu_watch(struct vm *vm)
+{
+    struct sigaction action = {.sa_handler = on_tick, .sa_flags = SA_RESTART};
+    struct sigevent event = {.sigev_notify = SIGEV_THREAD_ID, .sigev_signo = CPU_SIGNAL};
+    struct itimerspec every = {.it_interval = {0, TICK_NS}, .it_value = {0, TICK_NS}};
+    int64_t limit = vm->settings->cpu_limit_ms;
+
+    vm->limit_ticks = limit == SETTING_OFF ? INT32_MAX : (int)(limit / (TICK_NS / 1000000));
+    if (vm->limit_ticks < SLICE_TICKS)
+        vm->limit_ticks = SLICE_TICKS;
+    event._sigev_un._tid = gettid();
+    sigaction(CPU_SIGNAL, &action, NULL);
+    watched = vm;
+    if (timer_create(CLOCK_THREAD_CPUTIME_ID, &event, &timer) < 0 ||
+        timer_settime(timer, 0, &every, NULL) < 0) {
+        log_event(LOG_WARN, "cpu_limit_off", "no CPU timer: %s", strerror(errno));
+        watched = NULL;
+        return;
+    }
+    vm->watched = true;
+}
+
+void cpu_unwatch(struct vm *vm)
+{
+    if (!vm->watched)
+        return;
+    timer_delete(timer);
+    watched = NULL;
+    vm->watched = false;
+}

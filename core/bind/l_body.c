@@ -1,0 +1,378 @@
+/*
+ * req.body and req.limits: the request's content as it arrives. A read takes what is there and
+ * waits only when there is nothing; bytes that nobody reads stay with the client.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <lauxlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/err.h"
+#include "bind/aux.h"
+#include "bind/request.h"
+#include "bind/vm_priv.h"
+#include "server/exchange.h"
+#include "server/settings.h"
+
+#define READ_BYTES 65536 /* a piece handed to Lua is never larger */
+
+static void note_reading(lua_State *L, struct request *request)
+{
+    if (request->reading_at == NULL)
+        request->reading_at = request_here(L, request);
+}
+
+/* A continuation runs after a wait: 0, or the error that ended it. */
+static int waited(lua_State *L, struct request *request, int status)
+{
+    int code = status == LUA_YIELD ? task_waiter(L)->woken : 0;
+
+    if (code < 0)
+        request->content_waiter = NULL;
+    return code;
+}
+
+/* ---- read ---- */
+
+static int read_some_k(lua_State *L, int status, lua_KContext most)
+{
+    struct request *request = check_request(L, 1, BODY_TYPE);
+    struct span run;
+    int code = waited(L, request, status);
+
+    if (code == 0)
+        code = exchange_content(request->exchange, &run);
+    if (code == ERR_AGAIN)
+        return request_wait_content(L, request, read_some_k, most);
+    if (code < 0)
+        return request_fail(L, request, code);
+    if (code == 0) {
+        lua_pushnil(L);
+        return 1;
+    }
+    size_t take = run.len < (size_t)most ? run.len : (size_t)most;
+
+    lua_pushlstring(L, run.at, take);
+    exchange_unread(request->exchange, run.len - take);
+    return 1;
+}
+
+/* Bytes that are gathered over waits; owned by Lua, so that an error cannot lose them. */
+static int gathered_gc(lua_State *L)
+{
+    buf_fini(lua_touserdata(L, 1));
+    return 0;
+}
+
+static struct buf *push_gathered(lua_State *L)
+{
+    struct buf *bytes = lua_newuserdatauv(L, sizeof(*bytes), 0);
+
+    *bytes = (struct buf){0};
+    if (luaL_newmetatable(L, "moonquay.bytes")) {
+        lua_pushcfunction(L, gathered_gc);
+        lua_setfield(L, -2, "__gc");
+    }
+    lua_setmetatable(L, -2);
+    return bytes;
+}
+
+static int read_all_k(lua_State *L, int status, lua_KContext most)
+{
+    struct request *request = check_request(L, 1, BODY_TYPE);
+    struct buf *bytes = lua_touserdata(L, 2);
+    struct span run;
+    int code = waited(L, request, status);
+
+    while (code == 0 && (code = exchange_content(request->exchange, &run)) > 0) {
+        if (buf_len(bytes) + run.len > (size_t)most)
+            return l_fail(L, ERR_TOO_LARGE,
+                          "the body is larger than the size that was allowed here");
+        buf_append(bytes, run);
+        code = 0;
+        if (run.len == 0)
+            break;
+        continue;
+    }
+    if (code == ERR_AGAIN)
+        return request_wait_content(L, request, read_all_k, most);
+    if (code < 0)
+        return request_fail(L, request, code);
+    l_push_span(L, buf_span(bytes));
+    buf_fini(bytes);
+    return 1;
+}
+
+/*
+ * body:read([n]) -> 1 to n bytes (64 KiB), nil at the end, nil, err
+ * body:read("a" [, most]) -> all that is left; more than most bytes: nil, err "too_large"
+ */
+static int body_read(lua_State *L)
+{
+    struct request *request = check_request(L, 1, BODY_TYPE);
+    lua_Integer most = READ_BYTES;
+
+    note_reading(L, request);
+    if (lua_type(L, 2) == LUA_TSTRING && strcmp(lua_tostring(L, 2), "a") == 0) {
+        most = luaL_optinteger(L, 3, 1 << 29);
+        luaL_argcheck(L, most >= 0 && most <= 1 << 29, 3, "0 to 512 MiB");
+        lua_settop(L, 1);
+        push_gathered(L);
+        return read_all_k(L, LUA_OK, most);
+    }
+    if (!lua_isnoneornil(L, 2))
+        most = luaL_checkinteger(L, 2);
+    luaL_argcheck(L, most > 0, 2, "a number of bytes above 0, or \"a\"");
+    lua_settop(L, 1);
+    return read_some_k(L, LUA_OK, most > READ_BYTES ? READ_BYTES : most);
+}
+
+/* ---- save ---- */
+
+struct l_file {
+    int fd; /* -1 when closed */
+};
+
+static int file_gc(lua_State *L)
+{
+    struct l_file *file = lua_touserdata(L, 1);
+
+    if (file->fd >= 0)
+        close(file->fd);
+    file->fd = -1;
+    return 0;
+}
+
+static struct l_file *push_file(lua_State *L)
+{
+    struct l_file *file = lua_newuserdatauv(L, sizeof(*file), 0);
+
+    file->fd = -1;
+    if (luaL_newmetatable(L, "moonquay.file")) {
+        lua_pushcfunction(L, file_gc);
+        lua_setfield(L, -2, "__gc");
+    }
+    lua_setmetatable(L, -2);
+    return file;
+}
+
+static int save_failed(lua_State *L, struct l_file *file, const char *path, int number)
+{
+    lua_pushfstring(L, "%s: %s", path, strerror(number));
+    if (file->fd >= 0)
+        unlink(path);
+    file->fd >= 0 ? close(file->fd) : 0;
+    file->fd = -1;
+    return l_fail(L, err_from_errno(number), lua_tostring(L, -1));
+}
+
+static int write_whole(int fd, struct span data)
+{
+    while (data.len > 0) {
+        ssize_t done = write(fd, data.at, data.len);
+
+        if (done < 0 && errno == EINTR)
+            continue;
+        if (done < 0)
+            return errno;
+        data.at += done;
+        data.len -= (size_t)done;
+    }
+    return 0;
+}
+
+static int save_k(lua_State *L, int status, lua_KContext saved)
+{
+    struct request *request = check_request(L, 1, BODY_TYPE);
+    const char *path = lua_tostring(L, 2);
+    struct l_file *file = lua_touserdata(L, 3);
+    struct span run;
+    int code = waited(L, request, status), number;
+
+    while (code == 0 && (code = exchange_content(request->exchange, &run)) > 0) {
+        if ((number = write_whole(file->fd, run)) != 0)
+            return save_failed(L, file, path, number);
+        saved += (lua_KContext)run.len;
+        code = 0;
+    }
+    if (code == ERR_AGAIN)
+        return request_wait_content(L, request, save_k, saved);
+    if (code < 0) {
+        unlink(path);
+        close(file->fd);
+        file->fd = -1;
+        return request_fail(L, request, code);
+    }
+    number = close(file->fd) < 0 ? errno : 0;
+    file->fd = -1;
+    if (number)
+        return save_failed(L, file, path, number);
+    lua_pushinteger(L, saved);
+    return 1;
+}
+
+/* body:save(path) -> bytes | nil, err: the rest of the body as a new file (an existing one is
+ * replaced); none is left after an error */
+static int body_save(lua_State *L)
+{
+    struct request *request = check_request(L, 1, BODY_TYPE);
+    const char *path = luaL_checkstring(L, 2);
+
+    note_reading(L, request);
+    lua_settop(L, 2);
+    struct l_file *file = push_file(L);
+
+    file->fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+    if (file->fd < 0)
+        return save_failed(L, file, path, errno);
+    return save_k(L, LUA_OK, 0);
+}
+
+/* body:trailers() -> table of the fields after the content, or nil before its end */
+static int body_trailers(lua_State *L)
+{
+    struct request *request = check_request(L, 1, BODY_TYPE);
+    struct exchange *exchange = request->exchange;
+
+    if (exchange->content_phase != CONTENT_ENDED)
+        return 0;
+    lua_newtable(L);
+    for (uint32_t i = 0; i < exchange->trailers.count; i++) {
+        struct span name = exchange->trailers.at[i].name;
+        luaL_Buffer lower;
+        char *at = luaL_buffinitsize(L, &lower, name.len);
+
+        for (size_t j = 0; j < name.len; j++)
+            at[j] = ascii_lower(name.at[j]);
+        luaL_pushresultsize(&lower, name.len);
+        l_push_span(L, fields_combined(&exchange->trailers, name));
+        lua_rawset(L, -3);
+    }
+    return 1;
+}
+
+/* Upvalues: methods in C, methods of the Lua library. */
+static int body_index(lua_State *L)
+{
+    struct request *request = check_request(L, 1, BODY_TYPE);
+    const char *name = lua_tostring(L, 2);
+
+    for (int i = 1; i <= 2; i++) {
+        lua_pushvalue(L, 2);
+        if (lua_rawget(L, lua_upvalueindex(i)) != LUA_TNIL)
+            return 1;
+    }
+    if (name && strcmp(name, "done") == 0) {
+        lua_pushboolean(L, !exchange_has_content(request->exchange));
+        return 1;
+    }
+    return 0;
+}
+
+static const luaL_Reg methods[] = {
+    {"read", body_read},
+    {"save", body_save},
+    {"trailers", body_trailers},
+    {NULL, NULL},
+};
+
+void l_body_open(lua_State *L)
+{
+    int core = lua_gettop(L);
+
+    luaL_newmetatable(L, BODY_TYPE);
+    luaL_newlib(L, methods);
+    lua_newtable(L);
+    lua_createtable(L, 0, 1); /* core.body = { methods = } */
+    lua_pushvalue(L, -2);
+    lua_setfield(L, -2, "methods");
+    lua_setfield(L, core, "body");
+    lua_pushcclosure(L, body_index, 2);
+    lua_setfield(L, -2, "__index");
+    lua_settop(L, core);
+}
+
+/* ---- req.limits (reference section 5) ---- */
+
+static bool has_body(const struct request *request)
+{
+    return request->exchange->head.framing != H1_NO_CONTENT;
+}
+
+static int limits_index(lua_State *L)
+{
+    struct request *request = check_request(L, 1, LIMITS_TYPE);
+    const char *name = luaL_checkstring(L, 2);
+
+    if (strcmp(name, "read_only") == 0)
+        lua_pushboolean(L, has_body(request) && request->exchange->content_phase != CONTENT_UNREAD);
+    else if (strcmp(name, "max_request_body_size") == 0 && has_body(request) &&
+             request->exchange->max_content != SETTING_UNLIMITED)
+        lua_pushinteger(L, request->exchange->max_content);
+    else if (strcmp(name, "max_request_body_size") == 0 && has_body(request))
+        lua_pushliteral(L, "unlimited");
+    else if (strcmp(name, "allow_synchronous_io") == 0)
+        lua_pushboolean(L, request->allow_synchronous_io);
+    else
+        return 0;
+    return 1;
+}
+
+static int set_max_body(lua_State *L, struct request *request)
+{
+    int64_t bytes = 0;
+
+    if (!has_body(request))
+        return 0; /* nothing to limit: ignored, as the reference has it */
+    if (request->exchange->content_phase != CONTENT_UNREAD)
+        return luaL_error(L,
+                          "limits.max_request_body_size is read-only: body reading started at %s",
+                          request->reading_at ? request->reading_at : "an earlier call");
+    if (lua_type(L, 3) == LUA_TSTRING) {
+        if (settings_parse_size(lua_tostring(L, 3), &bytes) < 0)
+            bytes = -1;
+    } else {
+        int is_integer;
+
+        bytes = lua_tointegerx(L, 3, &is_integer);
+        bytes = is_integer ? bytes : -1;
+    }
+    if (bytes < 0)
+        return luaL_error(
+            L,
+            "limits.max_request_body_size must be a number of bytes from 0 on, a size such as "
+            "\"10MB\", or moonquay.UNLIMITED, not %s",
+            luaL_tolstring(L, 3, NULL));
+    request->exchange->max_content = bytes;
+    return 0;
+}
+
+static int limits_newindex(lua_State *L)
+{
+    struct request *request = check_request(L, 1, LIMITS_TYPE);
+    const char *name = luaL_checkstring(L, 2);
+
+    if (strcmp(name, "max_request_body_size") == 0)
+        return set_max_body(L, request);
+    if (strcmp(name, "allow_synchronous_io") == 0) {
+        luaL_checktype(L, 3, LUA_TBOOLEAN);
+        request->allow_synchronous_io = lua_toboolean(L, 3);
+        return 0;
+    }
+    return luaL_error(
+        L, "limits.%s cannot be set: there are max_request_body_size and allow_synchronous_io",
+        name);
+}
+
+void l_limits_open(lua_State *L)
+{
+    int core = lua_gettop(L);
+
+    luaL_newmetatable(L, LIMITS_TYPE);
+    lua_pushcfunction(L, limits_index);
+    lua_setfield(L, -2, "__index");
+    lua_pushcfunction(L, limits_newindex);
+    lua_setfield(L, -2, "__newindex");
+    lua_settop(L, core);
+}

@@ -1,0 +1,250 @@
+/*
+ * server(handler):connect() gives one end of a socket pair whose other end the real server serves:
+ * heads, limits and framing are those of production, only the network is left out.
+ */
+#include "bind/l_local.h"
+
+#include <errno.h>
+#include <lauxlib.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/err.h"
+#include "base/mem.h"
+#include "bind/aux.h"
+#include "bind/request.h"
+#include "bind/vm_priv.h"
+#include "server/server.h"
+
+#define SERVER_TYPE     "moonquay.server"
+#define CONNECTION_TYPE "moonquay.connection"
+#define RECEIVE_BYTES   65536
+
+struct l_server {
+    struct server *server; /* NULL once closed */
+    struct lua_app app;
+    struct tally_slot slot;
+};
+
+struct l_connection {
+    int fd; /* -1 when closed */
+    struct vm *vm;
+    struct loop_io io;
+    bool watching;
+    struct task *waiter;
+};
+
+/* ---- server ---- */
+
+static int server_gc(lua_State *L)
+{
+    struct l_server *self = luaL_checkudata(L, 1, SERVER_TYPE);
+
+    if (self->server)
+        server_abort(
+            self->server); /* tasks learn of it; the memory is needed until they are gone */
+    luaL_unref(L, LUA_REGISTRYINDEX, self->app.handler_ref);
+    self->app.handler_ref = LUA_NOREF;
+    return 0;
+}
+
+/* server(handler) -> server; handler is function(req, res) */
+static int new_server(lua_State *L)
+{
+    struct vm *vm = vm_of(L);
+
+    luaL_checkany(L, 1);
+    struct l_server *self = lua_newuserdatauv(L, sizeof(*self), 1);
+
+    *self = (struct l_server){0};
+    lua_app_init(&self->app, vm);
+    luaL_setmetatable(L, SERVER_TYPE);
+    lua_pushvalue(L, 1);
+    self->app.handler_ref = luaL_ref(L, LUA_REGISTRYINDEX);
+    self->server = server_new(vm->loop, vm->settings, &self->slot, NULL, 0);
+    server_set_handler(self->server, &self->app.handler);
+    return 1;
+}
+
+static int server_connect(lua_State *L)
+{
+    struct l_server *self = luaL_checkudata(L, 1, SERVER_TYPE);
+    struct net_addr peer = {.ip = {127, 0, 0, 1}, .family = NET_IPV4};
+    struct l_connection *connection = lua_newuserdatauv(L, sizeof(*connection), 1);
+    int ends[2];
+
+    *connection = (struct l_connection){.fd = -1, .vm = vm_of(L)};
+    luaL_setmetatable(L, CONNECTION_TYPE);
+    lua_pushvalue(L, 1);
+    lua_setiuservalue(L, -2, 1); /* the server lives as long as its connections */
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, ends) < 0)
+        return l_fail(L, err_from_errno(errno), NULL);
+    connection->fd = ends[0];
+    server_accept(self->server, ends[1], &peer);
+    return 1;
+}
+
+/* ---- connection ---- */
+
+static struct l_connection *check_connection(lua_State *L)
+{
+    struct l_connection *self = luaL_checkudata(L, 1, CONNECTION_TYPE);
+
+    if (self->fd < 0)
+        luaL_error(L, "the connection is closed");
+    return self;
+}
+
+static void unwatch(struct l_connection *self)
+{
+    if (self->watching)
+        loop_io_stop(self->vm->loop, &self->io);
+    self->watching = false;
+    self->waiter = NULL;
+}
+
+static void on_ready(struct loop_io *io, int events)
+{
+    struct l_connection *self = LIST_OWNER(io, struct l_connection, io);
+    struct task *waiter = self->waiter;
+
+    (void)events;
+    unwatch(self);
+    if (waiter)
+        task_wake(waiter, WAIT_EVENT, 0);
+}
+
+static int wait_ready(lua_State *L, struct l_connection *self, int events, double seconds,
+                      lua_KFunction k, lua_KContext context)
+{
+    struct task *task = task_waiter(L);
+
+    if (task->cancel)
+        return l_fail(L, task->cancel, NULL);
+    if (self->waiter)
+        return luaL_error(L, "another task waits for this connection");
+    if (!task_can_wait(L))
+        return task_refuse_wait(L);
+    self->waiter = task;
+    self->watching = true;
+    loop_io_start(self->vm->loop, &self->io, self->fd, events, on_ready);
+    if (seconds >= 0)
+        loop_alarm_start(self->vm->loop, &task->alarm, seconds);
+    return task_park(L, WAIT_EVENT, k, context);
+}
+
+/* After a wait: 0, or why it ended. */
+static int waited(lua_State *L, struct l_connection *self, int status)
+{
+    int code = status == LUA_YIELD ? task_waiter(L)->woken : 0;
+
+    if (code < 0)
+        unwatch(self);
+    return code;
+}
+
+static int send_k(lua_State *L, int status, lua_KContext sent)
+{
+    struct l_connection *self = check_connection(L);
+    struct span data = l_to_span(L, 2);
+    int code = waited(L, self, status);
+
+    while (code == 0 && (size_t)sent < data.len) {
+        ssize_t done = send(self->fd, data.at + sent, data.len - (size_t)sent, MSG_NOSIGNAL);
+
+        if (done < 0)
+            code = err_from_errno(errno);
+        else
+            sent += done;
+    }
+    if (code == ERR_AGAIN)
+        return wait_ready(L, self, LOOP_WRITE, -1, send_k, sent);
+    if (code < 0)
+        return l_fail(L, code, NULL);
+    lua_pushboolean(L, 1);
+    return 1;
+}
+
+/* connection:send(bytes) -> true | nil, err */
+static int connection_send(lua_State *L)
+{
+    check_connection(L);
+    l_check_span(L, 2);
+    lua_settop(L, 2);
+    return send_k(L, LUA_OK, 0);
+}
+
+static int receive_k(lua_State *L, int status, lua_KContext context)
+{
+    struct l_connection *self = check_connection(L);
+    int code = waited(L, self, status);
+    char bytes[RECEIVE_BYTES];
+
+    if (code == 0) {
+        ssize_t got = recv(self->fd, bytes, sizeof(bytes), 0);
+
+        if (got > 0) {
+            lua_pushlstring(L, bytes, (size_t)got);
+            return 1;
+        }
+        code = got == 0 ? ERR_CLOSED : err_from_errno(errno);
+    }
+    if (code == ERR_AGAIN)
+        return wait_ready(L, self, LOOP_READ, luaL_optnumber(L, 2, -1), receive_k, context);
+    return l_fail(L, code, NULL);
+}
+
+/* connection:receive([seconds]) -> bytes | nil, err; err.code is "closed" at the end */
+static int connection_receive(lua_State *L)
+{
+    check_connection(L);
+    lua_settop(L, 2);
+    return receive_k(L, LUA_OK, 0);
+}
+
+/* connection:shutdown(): nothing more will be sent */
+static int connection_shutdown(lua_State *L)
+{
+    shutdown(check_connection(L)->fd, SHUT_WR);
+    return 0;
+}
+
+static int connection_close(lua_State *L)
+{
+    struct l_connection *self = luaL_checkudata(L, 1, CONNECTION_TYPE);
+
+    unwatch(self);
+    if (self->fd >= 0)
+        close(self->fd);
+    self->fd = -1;
+    return 0;
+}
+
+static const luaL_Reg connection_methods[] = {
+    {"send", connection_send},
+    {"receive", connection_receive},
+    {"shutdown", connection_shutdown},
+    {"close", connection_close},
+    {NULL, NULL},
+};
+
+void l_local_open(lua_State *L)
+{
+    int core = lua_gettop(L);
+
+    luaL_newmetatable(L, SERVER_TYPE);
+    lua_createtable(L, 0, 1);
+    lua_pushcfunction(L, server_connect);
+    lua_setfield(L, -2, "connect");
+    lua_setfield(L, -2, "__index");
+    lua_pushcfunction(L, server_gc);
+    lua_setfield(L, -2, "__gc");
+    luaL_newmetatable(L, CONNECTION_TYPE);
+    luaL_newlib(L, connection_methods);
+    lua_setfield(L, -2, "__index");
+    lua_pushcfunction(L, connection_close);
+    lua_setfield(L, -2, "__gc");
+    lua_settop(L, core);
+    lua_pushcfunction(L, new_server);
+    lua_setfield(L, core, "server");
+}

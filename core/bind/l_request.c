@@ -1,0 +1,322 @@
+/*
+ * req: what Lua sees of a request. Nothing is copied into Lua before it is asked for. Names are
+ * looked up in one table: an integer is a getter in C, a function is a method; what the Lua library
+ * adds (query, cookies …) is computed once and kept in the request's cache table.
+ */
+#include <lauxlib.h>
+#include <string.h>
+
+#include "base/err.h"
+#include "bind/aux.h"
+#include "bind/request.h"
+#include "bind/vm_priv.h"
+#include "net/addr.h"
+#include "server/exchange.h"
+
+enum { VALUE_CACHE = 1, VALUE_HEADERS = 2 };
+
+enum getter {
+    GET_METHOD = 1,
+    GET_PATH,
+    GET_PATH_BASE,
+    GET_TARGET,
+    GET_QUERY_STRING,
+    GET_HOST,
+    GET_SCHEME,
+    GET_PROTOCOL,
+    GET_ID,
+    GET_CONNECTION_ID,
+    GET_CLIENT,
+    GET_PEER,
+    GET_SERVER,
+    GET_HEADERS,
+    GET_BODY,
+    GET_LIMITS,
+    GET_CTX,
+    GET_PARAMS,
+    GET_DEADLINE,
+    GET_USER,
+};
+
+static const struct {
+    const char *name;
+    enum getter getter;
+    bool settable; /* for the handler's own use; nothing in the server changes by it */
+} getters[] = {
+    {"method", GET_METHOD, true},
+    {"path", GET_PATH, true},
+    {"path_base", GET_PATH_BASE, true},
+    {"target", GET_TARGET, true},
+    {"query_string", GET_QUERY_STRING, true},
+    {"host", GET_HOST, true},
+    {"scheme", GET_SCHEME, true},
+    {"protocol", GET_PROTOCOL, true},
+    {"id", GET_ID, false},
+    {"connection_id", GET_CONNECTION_ID, false},
+    {"client", GET_CLIENT, true},
+    {"peer", GET_PEER, false},
+    {"server", GET_SERVER, true},
+    {"headers", GET_HEADERS, false},
+    {"body", GET_BODY, false},
+    {"limits", GET_LIMITS, false},
+    {"ctx", GET_CTX, true},
+    {"params", GET_PARAMS, true},
+    {"deadline", GET_DEADLINE, false},
+    {"user", GET_USER, true},
+};
+
+/* Pushes the cache table of the box at index 1, making it. */
+static void push_cache(lua_State *L)
+{
+    if (lua_getiuservalue(L, 1, VALUE_CACHE) == LUA_TTABLE)
+        return;
+    lua_pop(L, 1);
+    lua_createtable(L, 0, 4);
+    lua_pushvalue(L, -1);
+    lua_setiuservalue(L, 1, VALUE_CACHE);
+}
+
+/* Pushes cache[key at 2]; false and nothing pushed when it is nil or there is no cache. */
+static bool push_cached(lua_State *L)
+{
+    if (lua_getiuservalue(L, 1, VALUE_CACHE) != LUA_TTABLE) {
+        lua_pop(L, 1);
+        return false;
+    }
+    lua_pushvalue(L, 2);
+    if (lua_rawget(L, -2) == LUA_TNIL) {
+        lua_pop(L, 2);
+        return false;
+    }
+    lua_remove(L, -2);
+    return true;
+}
+
+/* Keeps the value on top under the key at 2. */
+static int keep(lua_State *L)
+{
+    push_cache(L);
+    lua_pushvalue(L, 2);
+    lua_pushvalue(L, -3);
+    lua_rawset(L, -3);
+    lua_pop(L, 1);
+    return 1;
+}
+
+static int push_address(lua_State *L, const struct net_addr *addr)
+{
+    char ip[NET_ADDR_TEXT];
+
+    if (push_cached(L))
+        return 1;
+    lua_createtable(L, 0, 2);
+    lua_pushlstring(L, ip, net_addr_ip(addr, ip));
+    lua_setfield(L, -2, "ip");
+    lua_pushinteger(L, addr->port);
+    lua_setfield(L, -2, "port");
+    return keep(L);
+}
+
+static int push_new_box(lua_State *L, struct request *request, const char *type)
+{
+    if (push_cached(L))
+        return 1;
+    push_box(L, request, type, 0);
+    return keep(L);
+}
+
+static int push_table(lua_State *L)
+{
+    if (push_cached(L))
+        return 1;
+    lua_newtable(L);
+    return keep(L);
+}
+
+static int push_headers(lua_State *L, struct request *request)
+{
+    if (lua_getiuservalue(L, 1, VALUE_HEADERS) == LUA_TUSERDATA)
+        return 1;
+    l_fields_push(L, request, FIELDS_REQUEST);
+    lua_pushvalue(L, -1);
+    lua_setiuservalue(L, 1, VALUE_HEADERS);
+    return 1;
+}
+
+static int get(lua_State *L, struct request *request, enum getter getter)
+{
+    struct exchange *exchange = request->exchange;
+    const struct h1_head *head = &exchange->head;
+    struct net_addr local;
+    char id[EXCHANGE_ID_BYTES];
+
+    switch (getter) {
+    case GET_METHOD:
+        l_push_span(L, head->method);
+        return 1;
+    case GET_PATH:
+        l_push_span(L, head->target.path);
+        return 1;
+    case GET_PATH_BASE:
+        lua_pushliteral(L, "");
+        return 1;
+    case GET_TARGET:
+        l_push_span(L, head->target.raw);
+        return 1;
+    case GET_QUERY_STRING:
+        l_push_span(L, head->target.query);
+        return 1;
+    case GET_HOST:
+        l_push_span(L, head->host);
+        return 1;
+    case GET_SCHEME:
+        lua_pushliteral(L, "http");
+        return 1;
+    case GET_PROTOCOL:
+        lua_pushstring(L, head->minor ? "HTTP/1.1" : "HTTP/1.0");
+        return 1;
+    case GET_ID:
+        lua_pushlstring(L, id, exchange_id(exchange, id));
+        return 1;
+    case GET_CONNECTION_ID:
+        lua_pushinteger(L, (lua_Integer)exchange->connection_number);
+        return 1;
+    case GET_CLIENT:
+    case GET_PEER:
+        return push_address(L, &exchange->peer);
+    case GET_SERVER:
+        local = exchange_local(exchange);
+        return push_address(L, &local);
+    case GET_HEADERS:
+        return push_headers(L, request);
+    case GET_BODY:
+        return push_new_box(L, request, BODY_TYPE);
+    case GET_LIMITS:
+        return push_new_box(L, request, LIMITS_TYPE);
+    case GET_CTX:
+    case GET_PARAMS:
+        return push_table(L);
+    default: /* deadline and user: nobody sets them yet but the handler itself */
+        return push_cached(L) ? 1 : 0;
+    }
+}
+
+/* Upvalues: members (name to getter or method), methods and getters of the Lua library. */
+static int request_index(lua_State *L)
+{
+    struct request *request = check_request(L, 1, REQUEST_TYPE);
+
+    if (request->overridden && push_cached(L))
+        return 1;
+    lua_settop(L, 2);
+    lua_pushvalue(L, 2);
+    int type = lua_rawget(L, lua_upvalueindex(1));
+
+    if (type == LUA_TNUMBER)
+        return get(L, request, (enum getter)lua_tointeger(L, -1));
+    if (type != LUA_TNIL)
+        return 1;
+    lua_settop(L, 2);
+    lua_pushvalue(L, 2);
+    if (lua_rawget(L, lua_upvalueindex(2)) != LUA_TNIL)
+        return 1;
+    lua_settop(L, 2);
+    if (push_cached(L))
+        return 1;
+    lua_pushvalue(L, 2);
+    if (lua_rawget(L, lua_upvalueindex(3)) == LUA_TNIL)
+        return 1;
+    lua_pushvalue(L, 1);
+    lua_call(L, 1, 1); /* a getter only looks at the head: it never waits */
+    return lua_isnil(L, -1) ? 1 : keep(L);
+}
+
+static int request_newindex(lua_State *L)
+{
+    struct request *request = check_request(L, 1, REQUEST_TYPE);
+    const char *name = luaL_checkstring(L, 2);
+
+    for (size_t i = 0; i < sizeof(getters) / sizeof(getters[0]); i++) {
+        if (!getters[i].settable || strcmp(getters[i].name, name) != 0)
+            continue;
+        lua_settop(L, 3);
+        keep(L);
+        request->overridden = true;
+        return 0;
+    }
+    return luaL_error(L, "req.%s cannot be set: keep what is yours in req.ctx", name);
+}
+
+/* req:cancelled() -> false, or the code why ("closed", "reset", "timeout") */
+static int request_cancelled(lua_State *L)
+{
+    struct request *request = check_request(L, 1, REQUEST_TYPE);
+
+    if (request->cancel == 0)
+        lua_pushboolean(L, 0);
+    else
+        lua_pushstring(L, err_name(request->cancel));
+    return 1;
+}
+
+/* req:on_cancel(fn): fn(code) runs as a task of its own when the client leaves before the answer is
+ * complete */
+static int request_on_cancel(lua_State *L)
+{
+    struct request *request = check_request(L, 1, REQUEST_TYPE);
+
+    luaL_checktype(L, 2, LUA_TFUNCTION);
+    lua_settop(L, 2);
+    request_add_function(L, &request->cancel_ref);
+    return 0;
+}
+
+static int request_tostring(lua_State *L)
+{
+    struct request_box *box = luaL_checkudata(L, 1, REQUEST_TYPE);
+
+    if (box->request->number != box->number) {
+        lua_pushfstring(L, "request %I (ended)", (LUAI_UACINT)box->number);
+        return 1;
+    }
+    const struct h1_head *head = &box->request->exchange->head;
+
+    l_push_span(L, head->method);
+    l_push_span(L, head->target.raw);
+    lua_pushfstring(L, "%s %s", lua_tostring(L, -2), lua_tostring(L, -1));
+    return 1;
+}
+
+static const luaL_Reg methods[] = {
+    {"cancelled", request_cancelled},
+    {"on_cancel", request_on_cancel},
+    {NULL, NULL},
+};
+
+void l_request_open(lua_State *L)
+{
+    int core = lua_gettop(L);
+
+    luaL_newmetatable(L, REQUEST_TYPE);
+    lua_newtable(L);
+    for (size_t i = 0; i < sizeof(getters) / sizeof(getters[0]); i++) {
+        lua_pushinteger(L, getters[i].getter);
+        lua_setfield(L, -2, getters[i].name);
+    }
+    luaL_setfuncs(L, methods, 0);
+    lua_newtable(L);
+    lua_newtable(L);
+    lua_createtable(L, 0, 2); /* core.request = { methods =, getters = } */
+    lua_pushvalue(L, -3);
+    lua_setfield(L, -2, "methods");
+    lua_pushvalue(L, -2);
+    lua_setfield(L, -2, "getters");
+    lua_setfield(L, core, "request");
+    lua_pushcclosure(L, request_index, 3);
+    lua_setfield(L, -2, "__index");
+    lua_pushcfunction(L, request_newindex);
+    lua_setfield(L, -2, "__newindex");
+    lua_pushcfunction(L, request_tostring);
+    lua_setfield(L, -2, "__tostring");
+    lua_settop(L, core);
+}

@@ -1,0 +1,348 @@
+/*
+ * res: status, headers and content of the answer. Content is handed to the exchange piece by piece;
+ * where the client is slow, the task waits.
+ */
+#include <lauxlib.h>
+#include <string.h>
+
+#include "base/err.h"
+#include "bind/aux.h"
+#include "bind/l_json.h"
+#include "bind/request.h"
+#include "bind/vm_priv.h"
+#include "server/exchange.h"
+
+enum { VALUE_HEADERS = 1 };
+
+static void check_unstarted(lua_State *L, struct request *request, const char *what)
+{
+    if (request->exchange->phase >= EXCHANGE_STARTED)
+        luaL_error(L, "the response started at %s: its %s can no longer be changed",
+                   request->started_at ? request->started_at : "the end of the handler", what);
+}
+
+/* Remembers where a response is started by Lua code, for check_unstarted. */
+static void note_start(lua_State *L, struct request *request)
+{
+    if (request->exchange->phase == EXCHANGE_OPEN)
+        request->started_at = request_here(L, request);
+}
+
+/* ---- writing ---- */
+
+/*
+ * The client is gone: nothing happens to the answer any more. HTTP.sys's ThrowWriteExceptions
+ * decides whether that is an error (reference section 8.5).
+ */
+static int write_failed(lua_State *L, struct request *request, int code)
+{
+    if (code == ERR_TOO_LARGE)
+        return luaL_error(L, "more content than the Content-Length header says");
+    if (code == ERR_STATE)
+        return luaL_error(L, "the response has been finished");
+    l_fail(L, code, NULL);
+    return request->throw_write_errors ? lua_error(L) : 2;
+}
+
+static int write_k(lua_State *L, int status, lua_KContext written)
+{
+    struct request *request = check_request(L, 1, RESPONSE_TYPE);
+    struct span data = l_to_span(L, 2);
+
+    if (status == LUA_YIELD && task_waiter(L)->woken < 0) {
+        request->room_waiter = NULL;
+        return write_failed(L, request, task_waiter(L)->woken);
+    }
+    while ((size_t)written < data.len) {
+        ssize_t taken = exchange_write(request->exchange,
+                                       span_of(data.at + written, data.len - (size_t)written));
+
+        if (taken == ERR_AGAIN)
+            return request_wait_room(L, request, write_k, written);
+        if (taken < 0)
+            return write_failed(L, request, (int)taken);
+        written += taken;
+    }
+    lua_pushboolean(L, 1);
+    return 1;
+}
+
+/* res:write(data) -> true | nil, err; waits while the client is slow */
+static int response_write(lua_State *L)
+{
+    struct request *request = check_request(L, 1, RESPONSE_TYPE);
+    struct span data = l_check_span(L, 2);
+
+    lua_settop(L, 2);
+    if (request->cancel)
+        return write_failed(L, request, request->cancel);
+    note_start(L, request);
+    /* Empty content starts the response all the same. */
+    if (data.len == 0) {
+        ssize_t code = exchange_write(request->exchange, data);
+
+        if (code < 0)
+            return write_failed(L, request, (int)code);
+    }
+    return write_k(L, LUA_OK, 0);
+}
+
+/* res:flush() -> true | nil, err: what was written goes out now and not at the next wait */
+static int response_flush(lua_State *L)
+{
+    struct request *request = check_request(L, 1, RESPONSE_TYPE);
+
+    note_start(L, request);
+    int code = exchange_flush(request->exchange);
+
+    if (code < 0)
+        return write_failed(L, request, code);
+    lua_pushboolean(L, 1);
+    return 1;
+}
+
+static int finish_now(lua_State *L, struct request *request, struct span data)
+{
+    int code = exchange_finish(request->exchange, data);
+
+    if (code == ERR_INVALID)
+        return luaL_error(L, "fewer bytes were written than the Content-Length header says");
+    if (code < 0)
+        return write_failed(L, request, code);
+    lua_pushboolean(L, 1);
+    return 1;
+}
+
+static int finish_k(lua_State *L, int status, lua_KContext written)
+{
+    struct request *request = check_request(L, 1, RESPONSE_TYPE);
+    struct span data = l_to_span(L, 2);
+
+    if (status == LUA_YIELD && task_waiter(L)->woken < 0) {
+        request->room_waiter = NULL;
+        return write_failed(L, request, task_waiter(L)->woken);
+    }
+    if (written == 0 && request->exchange->phase == EXCHANGE_OPEN && data.len > EXCHANGE_WHOLE) {
+        int code = exchange_start(request->exchange, (int64_t)data.len);
+
+        if (code < 0)
+            return write_failed(L, request, code);
+    }
+    while (data.len - (size_t)written > EXCHANGE_WHOLE / 2 &&
+           request->exchange->phase == EXCHANGE_STARTED) {
+        ssize_t taken = exchange_write(request->exchange,
+                                       span_of(data.at + written, data.len - (size_t)written));
+
+        if (taken == ERR_AGAIN)
+            return request_wait_room(L, request, finish_k, written);
+        if (taken < 0)
+            return write_failed(L, request, (int)taken);
+        written += taken;
+    }
+    return finish_now(L, request, span_of(data.at + written, data.len - (size_t)written));
+}
+
+/* res:finish([data]) -> true | nil, err: the answer is complete; the handler may go on */
+static int response_finish(lua_State *L)
+{
+    struct request *request = check_request(L, 1, RESPONSE_TYPE);
+
+    lua_settop(L, 2);
+    if (lua_isnil(L, 2)) {
+        lua_pushliteral(L, "");
+        lua_replace(L, 2);
+    }
+    luaL_checkstring(L, 2);
+    note_start(L, request);
+    return finish_k(L, LUA_OK, 0);
+}
+
+/* res:json(value [, status]) -> true | nil, err: the whole answer */
+static int response_json(lua_State *L)
+{
+    struct request *request = check_request(L, 1, RESPONSE_TYPE);
+    struct buf text = {0};
+
+    luaL_checkany(L, 2);
+    check_unstarted(L, request, "content");
+    if (!lua_isnoneornil(L, 3)) {
+        lua_Integer status = luaL_checkinteger(L, 3);
+
+        luaL_argcheck(L, status >= 200 && status <= 999, 3, "a status is 200 to 999");
+        request->exchange->status = (int)status;
+    }
+    if (l_json_write(L, 2, &text) < 0) {
+        buf_fini(&text);
+        return luaL_error(L, "%s", lua_tostring(L, -1));
+    }
+    struct fields *fields = &request->exchange->fields;
+
+    if (fields_find_id(fields, FIELD_CONTENT_TYPE, 0) == NULL)
+        fields_add(fields, SPAN("Content-Type"), SPAN("application/json"));
+    note_start(L, request);
+    if (buf_len(&text) <= EXCHANGE_WHOLE) {
+        int code = exchange_finish(request->exchange, buf_span(&text));
+
+        buf_fini(&text);
+        if (code < 0)
+            return write_failed(L, request, code);
+        lua_pushboolean(L, 1);
+        return 1;
+    }
+    lua_settop(L, 1);
+    l_push_span(L, buf_span(&text));
+    buf_fini(&text);
+    return finish_k(L, LUA_OK, 0);
+}
+
+/* res:informational(status, headers) -> true | nil, err: 103 Early Hints and its like */
+static int response_informational(lua_State *L)
+{
+    struct request *request = check_request(L, 1, RESPONSE_TYPE);
+    lua_Integer status = luaL_checkinteger(L, 2);
+    struct fields fields;
+
+    luaL_argcheck(
+        L, status >= 102 && status <= 199, 2,
+        "an informational status is 102 to 199; 100 is sent at the first read of the body");
+    fields_init(&fields, &request->exchange->arena);
+    if (!lua_isnoneornil(L, 3))
+        l_fields_from_table(L, 3, &fields);
+    int code = exchange_inform(request->exchange, (int)status, &fields);
+
+    if (code == ERR_STATE)
+        check_unstarted(L, request, "interim responses");
+    if (code < 0)
+        return write_failed(L, request, code);
+    lua_pushboolean(L, 1);
+    return 1;
+}
+
+/* res:after(fn): fn(req, res) runs when the answer was handed to the system; it may wait */
+static int response_after(lua_State *L)
+{
+    struct request *request = check_request(L, 1, RESPONSE_TYPE);
+
+    luaL_checktype(L, 2, LUA_TFUNCTION);
+    lua_settop(L, 2);
+    request_add_function(L, &request->after_ref);
+    return 0;
+}
+
+/* ---- fields of the object ---- */
+
+static int push_headers(lua_State *L, struct request *request)
+{
+    if (lua_getiuservalue(L, 1, VALUE_HEADERS) == LUA_TUSERDATA)
+        return 1;
+    l_fields_push(L, request, FIELDS_RESPONSE);
+    lua_pushvalue(L, -1);
+    lua_setiuservalue(L, 1, VALUE_HEADERS);
+    return 1;
+}
+
+/* Upvalues: methods in C, methods of the Lua library. */
+static int response_index(lua_State *L)
+{
+    struct request *request = check_request(L, 1, RESPONSE_TYPE);
+    const char *name = lua_tostring(L, 2);
+
+    lua_pushvalue(L, 2);
+    if (lua_rawget(L, lua_upvalueindex(1)) != LUA_TNIL)
+        return 1;
+    lua_pushvalue(L, 2);
+    if (lua_rawget(L, lua_upvalueindex(2)) != LUA_TNIL)
+        return 1;
+    if (name == NULL)
+        return 0;
+    if (strcmp(name, "headers") == 0)
+        return push_headers(L, request);
+    if (strcmp(name, "status") == 0)
+        lua_pushinteger(L, request->exchange->status);
+    else if (strcmp(name, "started") == 0)
+        lua_pushboolean(L, request->exchange->phase >= EXCHANGE_STARTED);
+    else if (strcmp(name, "finished") == 0)
+        lua_pushboolean(L, request->exchange->phase >= EXCHANGE_FINISHED);
+    else if (strcmp(name, "trailers") == 0)
+        return l_fields_push(L, request, FIELDS_TRAILERS);
+    else if (strcmp(name, "reason") == 0)
+        l_push_span(L, request->exchange->reason);
+    else
+        return 0;
+    return 1;
+}
+
+static void set_status(lua_State *L, struct request *request)
+{
+    int is_integer;
+    lua_Integer status = lua_tointegerx(L, 3, &is_integer);
+
+    check_unstarted(L, request, "status");
+    if (!is_integer || status < 200 || status > 999)
+        luaL_error(L, "a status is a whole number from 200 to 999, not %s",
+                   luaL_tolstring(L, 3, NULL));
+    request->exchange->status = (int)status;
+}
+
+static void set_reason(lua_State *L, struct request *request)
+{
+    struct span reason = lua_isnil(L, 3) ? SPAN_NONE : l_check_span(L, 3);
+
+    check_unstarted(L, request, "reason");
+    if (!field_value_valid(reason))
+        luaL_error(L, "a reason phrase cannot hold control characters");
+    request->exchange->reason =
+        reason.at ? arena_copy(&request->exchange->arena, reason) : SPAN_NONE;
+}
+
+static void replace_headers(lua_State *L, struct request *request)
+{
+    check_unstarted(L, request, "headers");
+    fields_init(&request->exchange->fields, &request->exchange->arena);
+    l_fields_from_table(L, 3, &request->exchange->fields);
+}
+
+static int response_newindex(lua_State *L)
+{
+    struct request *request = check_request(L, 1, RESPONSE_TYPE);
+    const char *name = luaL_checkstring(L, 2);
+
+    if (strcmp(name, "status") == 0)
+        set_status(L, request);
+    else if (strcmp(name, "reason") == 0)
+        set_reason(L, request);
+    else if (strcmp(name, "headers") == 0)
+        replace_headers(L, request);
+    else
+        return luaL_error(L, "res.%s cannot be set: res has status, reason, headers and trailers",
+                          name);
+    return 0;
+}
+
+static const luaL_Reg methods[] = {
+    {"write", response_write},
+    {"flush", response_flush},
+    {"finish", response_finish},
+    {"json", response_json},
+    {"informational", response_informational},
+    {"after", response_after},
+    {NULL, NULL},
+};
+
+void l_response_open(lua_State *L)
+{
+    int core = lua_gettop(L);
+
+    luaL_newmetatable(L, RESPONSE_TYPE);
+    luaL_newlib(L, methods);
+    lua_newtable(L);
+    lua_createtable(L, 0, 1); /* core.response = { methods = } */
+    lua_pushvalue(L, -2);
+    lua_setfield(L, -2, "methods");
+    lua_setfield(L, core, "response");
+    lua_pushcclosure(L, response_index, 2);
+    lua_setfield(L, -2, "__index");
+    lua_pushcfunction(L, response_newindex);
+    lua_setfield(L, -2, "__newindex");
+    lua_settop(L, core);
+}

@@ -1,0 +1,100 @@
+/*
+ * A request as Lua sees it: the exchange, the task that runs its handler, and who waits for what.
+ * Userdata reach it through a box, which knows by the request's number whether it is still the same
+ * one.
+ */
+#ifndef BIND_REQUEST_H
+#define BIND_REQUEST_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include <lua.h>
+
+#include "base/list.h"
+#include "bind/task.h"
+#include "server/exchange.h"
+#include "server/handler.h"
+
+/* A Lua function that serves requests, and what the server calls to reach it. */
+struct lua_app {
+    struct vm *vm;
+    int handler_ref; /* registry: function(req, res) */
+    struct handler handler;
+};
+
+/* Fills app->handler; handler_ref is set by the caller. */
+void lua_app_init(struct lua_app *app, struct vm *vm);
+
+struct request {
+    struct list node; /* among the queued, or the free ones */
+    struct vm *vm;
+    struct lua_app *app;
+    struct exchange *exchange; /* NULL when the request has ended */
+    uint64_t number;           /* of the exchange; boxes compare it */
+    struct task *task;
+    struct task *content_waiter, *room_waiter;
+    int cancel_ref, after_ref; /* registry: lists of functions */
+    int failure_ref;           /* error value that is being answered */
+    int after_next;            /* index of the last after-function that was started */
+    int cancel;                /* why the client is gone, 0 while it is there */
+    uint8_t stage;
+    bool overridden; /* the cache of req holds values that come before the getters */
+    bool allow_synchronous_io, throw_write_errors;
+    const char *started_at, *reading_at; /* file:line, in the exchange's arena */
+};
+
+struct request_box {
+    struct request *request;
+    uint64_t number;
+    uint8_t which; /* of a fields box: enum fields_which */
+};
+
+enum fields_which { FIELDS_REQUEST, FIELDS_RESPONSE, FIELDS_TRAILERS };
+
+#define REQUEST_TYPE  "moonquay.request"
+#define RESPONSE_TYPE "moonquay.response"
+#define FIELDS_TYPE   "moonquay.headers"
+#define BODY_TYPE     "moonquay.body"
+#define LIMITS_TYPE   "moonquay.limits"
+
+/* The live request behind the box at index; raises when it is of another type or the request has
+ * ended. */
+struct request *check_request(lua_State *L, int index, const char *type);
+
+/* Pushes a box with so many user values. */
+struct request_box *push_box(lua_State *L, struct request *request, const char *type, int values);
+
+/* Remembers where the running Lua function is, for messages; in the arena. */
+const char *request_here(lua_State *L, struct request *request);
+
+/* Parks the running task until content or room is there; raises where it cannot wait and must not
+ * block. */
+int request_wait_content(lua_State *L, struct request *request, lua_KFunction k,
+                         lua_KContext context);
+int request_wait_room(lua_State *L, struct request *request, lua_KFunction k, lua_KContext context);
+
+/* nil and the error for what exchange_content or exchange_write returned; 413 carries its status.
+ */
+int request_fail(lua_State *L, struct request *request, int code);
+
+/* Adds a function (on top of the stack, popped) to the list that ref holds. */
+void request_add_function(lua_State *L, int *ref);
+
+/* Writes the whole string at index as content; a continuation for big answers. */
+int request_send_whole(lua_State *L);
+
+/* The modules' tables. Each pushes nothing and needs the core table on top of the stack. */
+void l_request_open(lua_State *L);
+void l_response_open(lua_State *L);
+void l_fields_open(lua_State *L);
+void l_body_open(lua_State *L);
+void l_limits_open(lua_State *L);
+
+/* Fields boxes are made by req.headers, res.headers and res.trailers. */
+int l_fields_push(lua_State *L, struct request *request, enum fields_which which);
+
+/* Sets fields from the table at index (name = value or list); raises on bad ones. */
+void l_fields_from_table(lua_State *L, int index, struct fields *fields);
+
+#endif

@@ -1,0 +1,109 @@
+/* What the files of one Lua state share. */
+#ifndef BIND_VM_PRIV_H
+#define BIND_VM_PRIV_H
+
+#include <signal.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include <lua.h>
+
+#include "base/buf.h"
+#include "base/list.h"
+#include "bind/task.h"
+#include "bind/vm.h"
+#include "net/loop.h"
+#include "route/tally.h"
+#include "server/handler.h"
+#include "server/settings.h"
+
+struct lua_app;
+
+/* Why a coroutine was suspended: by user code, or by us on behalf of the scheduler. */
+enum vm_yield { YIELD_USER, YIELD_WAIT, YIELD_PREEMPT, YIELD_KILL };
+
+struct vm {
+    lua_State *L;
+    struct loop *loop;
+    struct settings *settings;
+    struct tally_slot *slot;
+    struct server
+        *server; /* NULL in a worker (the worker has it); the in-process server of tests */
+    bool owned;  /* the state is ours, with our allocator */
+    bool loading, stopping;
+
+    /* tasks */
+    struct task *running;
+    struct task *spinning; /* set aside: only it may run Lua */
+    bool main_waiting;
+    struct task main; /* stands for an interpreter's main thread when that waits */
+    struct list ready, idle_tasks, all_roots;
+    unsigned idle_count, task_count, app_tasks;
+    uint64_t last_task;
+    struct loop_call run_call;
+    struct loop_alarm spin_alarm;
+    enum vm_yield yielding;
+    int blocked; /* levels of coroutine.resume below which no wait can pass */
+
+    /* requests */
+    struct list idle_requests, queued_requests;
+    unsigned running_requests, idle_request_count;
+    struct lua_app *app; /* of a worker; tests make their own */
+    int hooks_ref;
+
+    /* memory */
+    size_t bytes, limit;
+    volatile sig_atomic_t in_lua;
+
+    struct buf warning; /* pieces of a Lua warning */
+    bool warning_more;
+
+    /* time */
+    lua_State *volatile innermost; /* the thread whose code runs now */
+    volatile sig_atomic_t ticks;   /* of CPU time, in this slice */
+    int limit_ticks;
+    bool watched;
+
+    /* loading */
+    void (*loaded)(void *owner, int code, const struct err_text *text);
+    void *loaded_owner;
+    int load_stage;
+    char app_path[1024];
+    struct buf server_settings; /* key\0value\0 … */
+
+    void (*idle)(void *owner);
+    void *idle_owner;
+    struct loop_call idle_call;
+};
+
+/* vm.c */
+void vm_attach(struct vm *vm, lua_State *L);
+
+/* Around each entry into Lua code: the memory limit and the CPU clock count inside only. */
+void vm_enter(struct vm *vm, lua_State *thread);
+void vm_leave(struct vm *vm);
+
+/* Pushes a field of the hooks table; false (nothing pushed) when it is no function. */
+bool vm_push_hook(struct vm *vm, lua_State *L, const char *name);
+
+/* cpu.c */
+void cpu_watch(struct vm *vm);
+void cpu_unwatch(struct vm *vm);
+
+/* task.c */
+void tasks_init(struct vm *vm);
+void tasks_fini(struct vm *vm);
+void tasks_check_idle(struct vm *vm);
+
+/* traceback.c: pushes a string on L: message and stack of T, and of the coroutines that it came
+ * through. */
+void push_failure(lua_State *L, lua_State *T, int index);
+
+/* l_core.c: makes the module's table, pushes it, remembers its hooks. */
+void core_open(struct vm *vm, lua_State *L);
+
+/* request.c */
+void requests_init(struct vm *vm);
+void requests_fini(struct vm *vm);
+
+#endif
