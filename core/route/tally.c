@@ -78,7 +78,7 @@ struct tally *tally_attach(int fd)
     const struct segment *segment = tally->segment;
 
     if (segment->magic != TALLY_MAGIC || segment->slot_bytes != sizeof(struct tally_slot) ||
-        segment_bytes(segment->slots) != tally->bytes) {
+        segment_bytes(segment->slots) > tally->bytes) {
         tally_close(tally);
         return NULL;
     }
@@ -93,14 +93,20 @@ void tally_close(struct tally *tally)
     mem_free(tally);
 }
 
+void tally_use(struct tally *tally, unsigned slots)
+{
+    CHECK(segment_bytes(slots) <= tally->bytes);
+    __atomic_store_n(&tally->segment->slots, slots, __ATOMIC_RELAXED);
+}
+
 unsigned tally_slots(const struct tally *tally)
 {
-    return tally->segment->slots;
+    return __atomic_load_n(&tally->segment->slots, __ATOMIC_RELAXED);
 }
 
 struct tally_slot *tally_slot(struct tally *tally, unsigned index)
 {
-    CHECK(index < tally->segment->slots);
+    CHECK(index < tally_slots(tally));
     return &tally->segment->slot[index];
 }
 
@@ -116,7 +122,7 @@ int64_t tally_gauge_sum(struct tally *tally, enum tally_gauge gauge)
 {
     int64_t sum = 0;
 
-    for (unsigned i = 0; i < tally->segment->slots; i++)
+    for (unsigned i = 0; i < tally_slots(tally); i++)
         sum += __atomic_load_n(&tally->segment->slot[i].gauge[gauge], __ATOMIC_RELAXED);
     return sum;
 }
@@ -125,7 +131,7 @@ uint64_t tally_counter_sum(struct tally *tally, enum tally_counter counter)
 {
     uint64_t sum = 0;
 
-    for (unsigned i = 0; i < tally->segment->slots; i++)
+    for (unsigned i = 0; i < tally_slots(tally); i++)
         sum += __atomic_load_n(&tally->segment->slot[i].counter[counter], __ATOMIC_RELAXED);
     return sum;
 }

@@ -1,7 +1,7 @@
 /*
- * The shared segment: a slot for each worker with its heartbeat and counters. A worker writes only its own
- * slot; who wants a sum adds up all of them. The master clears a dead worker's gauges before it starts the
- * next, so that nothing drifts.
+ * The shared segment: a slot for each worker with its heartbeat and counters. A worker writes only
+ * its own slot; who wants a sum adds up all of them. The master clears a dead worker's gauges
+ * before it starts the next, so that nothing drifts.
  */
 #ifndef ROUTE_TALLY_H
 #define ROUTE_TALLY_H
@@ -31,10 +31,15 @@ struct tally_slot {
 
 struct tally;
 
-/* Makes the segment (a memfd) for so many slots; *fd is what workers attach. NULL when the system refuses. */
+/* Makes the segment (a memfd) for so many slots; *fd is what workers attach. NULL when the system
+ * refuses. */
 struct tally *tally_create(unsigned slots, int *fd);
 struct tally *tally_attach(int fd);
 void tally_close(struct tally *tally);
+
+/* From now on only the first slots count and exist, for all who are attached: an app may say how
+ * many workers it wants, which is after the segment was made. */
+void tally_use(struct tally *tally, unsigned slots);
 
 unsigned tally_slots(const struct tally *tally);
 struct tally_slot *tally_slot(struct tally *tally, unsigned index);

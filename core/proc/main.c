@@ -1,0 +1,39 @@
+/* The executable: reads the command line and hands over to the room that does the work. */
+#include <stdio.h>
+
+#include "base/version.h"
+#include "proc/master.h"
+#include "proc/options.h"
+#include "proc/worker.h"
+
+int main(int argc, char **argv)
+{
+    struct options options;
+    struct err_text text = {0};
+    int status = 0;
+
+    if (options_parse(&options, argc, argv, &text) < 0) {
+        fprintf(stderr, "moonquay: %s\n", text.text);
+        options_fini(&options);
+        return text.exit_code;
+    }
+    switch (options.command) {
+    case COMMAND_SERVE:
+        status = master_run(&options);
+        break;
+    case COMMAND_WORKER:
+        status = worker_run();
+        break;
+    case COMMAND_OPTIONS:
+        settings_print(stdout);
+        break;
+    case COMMAND_VERSION:
+        puts("moonquay " MOONQUAY_VERSION);
+        break;
+    case COMMAND_HELP:
+        options_help();
+        break;
+    }
+    options_fini(&options);
+    return status;
+}

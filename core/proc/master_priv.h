@@ -1,0 +1,96 @@
+/* What master.c (start, signals, stop) and slot.c (the life of the workers) share. */
+#ifndef PROC_MASTER_PRIV_H
+#define PROC_MASTER_PRIV_H
+
+#include <sys/types.h>
+
+#include "net/loop.h"
+#include "proc/endpoint.h"
+#include "proc/master.h"
+#include "route/tally.h"
+
+#define MAX_WORKERS 1024 /* the range of the setting */
+
+enum slot_state {
+    SLOT_EMPTY,   /* no worker; perhaps one is due */
+    SLOT_LOADING, /* it loads the app */
+    SLOT_LOADED,  /* it has its sockets, or will */
+    SLOT_SERVING,
+};
+
+/* A worker's place: the sockets stay, the processes come and go. */
+struct slot {
+    struct master *master;
+    unsigned index;
+    enum slot_state state;
+    pid_t pid; /* 0: none */
+    int ipc_fd;
+    struct loop_io ipc;
+    struct loop_alarm respawn;
+    int64_t spawned_ms;
+    unsigned early_deaths; /* in a row, soon after their start */
+    int lent_to;           /* the slot that serves our sockets, -1: none */
+    bool stuck;            /* killed by the watchdog */
+};
+
+enum master_state { MASTER_STARTING, MASTER_SERVING, MASTER_STOPPING };
+
+struct master {
+    const struct options *options;
+    struct settings settings;
+    enum master_state state;
+    struct loop *loop;
+    struct loop_signal on_int, on_term, on_child, on_usr1, on_hup;
+    struct loop_alarm watchdog, drain;
+    int64_t watched_ms; /* when the watchdog looked last */
+    struct tally *tally;
+    int tally_fd;
+    uid_t uid; /* of the workers; 0: ours */
+    gid_t gid;
+    int error_fd, access_fd; /* 2 for standard error; access_fd -1: no access log */
+    struct endpoints endpoints;
+    int *sockets; /* socket_stride for each slot, the first socket_count of them open */
+    unsigned socket_stride, socket_count;
+    struct slot **slots;
+    unsigned slot_count;
+    int status;
+};
+
+/* master.c */
+
+/* Ends a start that cannot succeed: one line on standard error, and the exit code. */
+void master_fail(struct master *master, int exit_code, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
+/* Adds the settings in force of server scope. */
+void master_server_settings(const struct master *master, struct buf *pairs);
+
+/* The first worker has loaded the app and says what the app asked for. */
+void master_app_loaded(struct master *master, struct span pairs);
+void master_slot_serving(struct master *master);
+void master_slot_gone(struct master *master);
+
+/* slot.c */
+struct slot *slot_new(struct master *master, unsigned index);
+void slot_free(struct slot *slot); /* its worker must be gone */
+
+/* Starts a worker; when that fails, tries again later, or fails the start. */
+void slot_spawn(struct slot *slot);
+
+/* Gives a loaded worker the slot's sockets. */
+void slot_serve(struct slot *slot);
+
+/* Sends the log files to its worker. */
+void slot_send_logs(struct slot *slot);
+
+/* Asks its worker to end, or forgets that one was due. */
+void slot_stop(struct slot *slot);
+void slot_kill(struct slot *slot);
+
+/* Notices that the worker has ended, if it has; wait says whether to wait for that. */
+void slot_reap(struct slot *slot, bool wait);
+
+/* Kills the worker when its loop has not turned for too long. */
+void slot_watch(struct slot *slot, int64_t now_ms);
+
+#endif

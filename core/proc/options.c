@@ -1,0 +1,253 @@
+/*
+ * Short forms and --set fill the same list of pairs; the settings' own table (server/settings) says
+ * what is allowed. Nothing here knows a default, but for those that depend on the terminal.
+ */
+#include "proc/options.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "proc/ipc.h"
+
+static const struct {
+    const char *word, *key;
+    const char *value; /* NULL: the next word, or what stands behind '=' */
+} short_forms[] = {
+    {"--urls", "urls", NULL},
+    {"--workers", "workers", NULL},
+    {"--user", "user", NULL},
+    {"--dev", "development", "true"},
+    {"--no-dev", "development", "false"},
+    {"--access-log", "access_log", NULL},
+    {"--access-log-format", "access_log_format", NULL},
+    {"--error-log", "error_log", NULL},
+    {"--error-log-format", "error_log_format", NULL},
+    {"--log-level", "log_level", NULL},
+};
+
+static const struct {
+    const char *word;
+    enum command command;
+} commands[] = {
+    {"serve", COMMAND_SERVE},     {"worker", COMMAND_WORKER},     {"options", COMMAND_OPTIONS},
+    {"version", COMMAND_VERSION}, {"--version", COMMAND_VERSION}, {"help", COMMAND_HELP},
+    {"--help", COMMAND_HELP},     {"-h", COMMAND_HELP},
+};
+
+#define COUNT(array) (sizeof(array) / sizeof((array)[0]))
+
+/* The words that are left, and what they are read into. */
+struct reader {
+    struct options *options;
+    struct settings scratch; /* each value is checked against it */
+    char **words;
+    struct err_text *text;
+};
+
+static int usage(struct reader *reader, const char *what, const char *word)
+{
+    return err_set(reader->text, EXIT_USAGE_ERROR, ERR_INVALID, "%s%.200s; moonquay help shows how",
+                   what, word);
+}
+
+static int add(struct reader *reader, const char *key, const char *value, const char *where)
+{
+    int code = settings_set(&reader->scratch, key, value, where, reader->text);
+
+    if (code == 0)
+        pairs_add(&reader->options->overrides, key, value);
+    return code;
+}
+
+/* The value of the option word: what stands behind '=', or the next word. NULL when there is none.
+ */
+static const char *value_of(struct reader *reader, const char *word, size_t name_len)
+{
+    if (word[name_len] == '=')
+        return word + name_len + 1;
+    return *reader->words ? *reader->words++ : NULL;
+}
+
+static int read_set(struct reader *reader, const char *word)
+{
+    const char *pair = value_of(reader, word, strlen("--set"));
+    const char *equals = pair ? strchr(pair, '=') : NULL;
+    char key[128];
+
+    if (equals == NULL || equals == pair)
+        return usage(reader, "--set wants key=value", "");
+    snprintf(key, sizeof(key), "%.*s", (int)(equals - pair), pair);
+    return add(reader, key, equals + 1, "--set");
+}
+
+static int read_option(struct reader *reader, const char *word)
+{
+    size_t name_len = strcspn(word, "=");
+    struct span name = span_of(word, name_len);
+
+    if (span_eq(name, SPAN("--set")))
+        return read_set(reader, word);
+    for (size_t i = 0; i < COUNT(short_forms); i++) {
+        const char *value = short_forms[i].value;
+
+        if (!span_eq(name, span_str(short_forms[i].word)))
+            continue;
+        if (value && word[name_len] == '=')
+            return usage(reader, "takes no value: ", word);
+        if (value == NULL && (value = value_of(reader, word, name_len)) == NULL)
+            return usage(reader, "wants a value: ", word);
+        return add(reader, short_forms[i].key, value, short_forms[i].word);
+    }
+    return usage(reader, "no such option: ", word);
+}
+
+static int set_app(struct reader *reader, const char *word)
+{
+    struct options *options = reader->options;
+
+    if (options->app[0])
+        return usage(reader, "one app only, what is this: ", word);
+    if (strlen(word) >= sizeof(options->app))
+        return usage(reader, "too long a path: ", word);
+    memcpy(options->app, word, strlen(word) + 1);
+    return 0;
+}
+
+/* On a terminal sits whoever writes the app; elsewhere nobody may see its sources. */
+static void add_defaults(struct options *options)
+{
+    bool on_terminal = isatty(STDIN_FILENO) && isatty(STDERR_FILENO);
+
+    pairs_add(&options->defaults, "development", on_terminal ? "true" : "false");
+    pairs_add(&options->defaults, "access_log", isatty(STDERR_FILENO) ? "-" : "off");
+}
+
+static int find_app(struct options *options, struct err_text *text)
+{
+    if (options->app[0])
+        return 0;
+    if (access("app.lua", F_OK) < 0)
+        return err_set(text, EXIT_APP_MISSING, ERR_NOT_FOUND,
+                       "no app was named and there is no app.lua here: moonquay serve FILE");
+    strcpy(options->app, "app.lua");
+    return 0;
+}
+
+static bool has_library(const char *dir)
+{
+    char path[PATH_MAX + 128];
+
+    snprintf(path, sizeof(path), "%s/moonquay/init.lua", dir);
+    return access(path, R_OK) == 0;
+}
+
+/*
+ * The Lua library: in the tree (build/release/bin/moonquay), beside an installed executable, or
+ * where the build was told that it would be installed.
+ */
+static void find_lua_dir(char out[PATH_MAX])
+{
+    static const char *const places[] = {"../../../lua", "../share/lua/5.4"};
+    char exe[PATH_MAX], candidate[PATH_MAX + 64];
+    ssize_t length = readlink("/proc/self/exe", exe, sizeof(exe) - 1);
+
+    exe[length < 0 ? 0 : length] = '\0';
+    char *slash = strrchr(exe, '/');
+
+    if (slash)
+        *slash = '\0';
+    for (size_t i = 0; slash && i < COUNT(places); i++) {
+        snprintf(candidate, sizeof(candidate), "%s/%s", exe, places[i]);
+        if (has_library(candidate) && realpath(candidate, out))
+            return;
+    }
+    snprintf(out, PATH_MAX, "%s", MOONQUAY_LUA_DIR);
+}
+
+static int read_serve(struct reader *reader)
+{
+    const char *urls = getenv("MOONQUAY_URLS");
+    bool only_words = false;
+    int code = 0;
+
+    if (urls && urls[0])
+        code = add(reader, "urls", urls, "MOONQUAY_URLS");
+    while (code == 0 && *reader->words) {
+        const char *word = *reader->words++;
+
+        if (only_words || word[0] != '-')
+            code = set_app(reader, word);
+        else if (strcmp(word, "--") == 0)
+            only_words = true;
+        else if (strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0)
+            reader->options->command = COMMAND_HELP;
+        else
+            code = read_option(reader, word);
+    }
+    if (code < 0 || reader->options->command == COMMAND_HELP)
+        return code;
+    add_defaults(reader->options);
+    find_lua_dir(reader->options->lua_dir);
+    return find_app(reader->options, reader->text);
+}
+
+int options_parse(struct options *options, int argc, char **argv, struct err_text *text)
+{
+    struct reader reader = {.options = options, .text = text};
+
+    memset(options, 0, sizeof(*options));
+    settings_init(&reader.scratch);
+    if (argc < 2)
+        return usage(&reader, "what shall it do?", "");
+    reader.words = argv + 2;
+    for (size_t i = 0; i < COUNT(commands); i++) {
+        if (strcmp(argv[1], commands[i].word) != 0)
+            continue;
+        options->command = commands[i].command;
+        if (options->command == COMMAND_SERVE)
+            return read_serve(&reader);
+        return argc > 2 ? usage(&reader, "one word too many: ", argv[2]) : 0;
+    }
+    return usage(&reader, "no such command: ", argv[1]);
+}
+
+void options_fini(struct options *options)
+{
+    buf_fini(&options->defaults);
+    buf_fini(&options->overrides);
+}
+
+int options_apply(struct settings *settings, struct span pairs, bool only_server, const char *where,
+                  struct err_text *text)
+{
+    const char *key, *value;
+    int code = 0;
+
+    while (code == 0 && pairs_next(&pairs, &key, &value))
+        if (!only_server || settings_scope(key) == SETTING_SERVER)
+            code = settings_set(settings, key, value, where, text);
+    return code;
+}
+
+void options_help(void)
+{
+    fputs("moonquay serve [APP.lua] [options]   serves the app, app.lua by default\n"
+          "    --urls URL[,URL]                 http://localhost:5000; also MOONQUAY_URLS\n"
+          "    --workers N                      processes; as many as there are CPUs\n"
+          "    --user NAME                      whom the workers become when root starts it\n"
+          "    --dev, --no-dev                  error pages with sources; on a terminal\n"
+          "    --access-log FILE|-|off          - (standard error) on a terminal\n"
+          "    --access-log-format combined|json\n"
+          "    --error-log FILE|-               - (standard error)\n"
+          "    --error-log-format text|json\n"
+          "    --log-level error|warn|info|debug\n"
+          "    --set KEY=VALUE                  any setting, see moonquay options\n"
+          "moonquay options                     all settings: default, meaning, range\n"
+          "moonquay version\n"
+          "moonquay help\n"
+          "Signals: TERM and INT finish what runs and end, a second one ends at once;\n"
+          "USR1 opens the log files again.\n",
+          stdout);
+}

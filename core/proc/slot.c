@@ -1,0 +1,494 @@
+/*
+ * The life of the workers. A slot's sockets are opened once and kept by the master, so that the
+ * connections that wait in them outlive a worker; while a slot has none that serves, another
+ * slot's worker is lent the sockets. A worker that dies soon after its start is started again with
+ * growing pauses: an app that kills every worker must not keep the machine busy with starting.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/close_range.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "base/mem.h"
+#include "proc/ipc.h"
+#include "proc/master_priv.h"
+#include "proc/worker.h"
+
+#define EARLY_MS       10000 /* a death sooner than this counts as one of a row */
+#define PAUSE_FIRST_MS 100
+#define PAUSE_MOST_MS  5000
+
+static int64_t now_ms(void)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+static void on_respawn(struct loop_alarm *alarm)
+{
+    slot_spawn(LIST_OWNER(alarm, struct slot, respawn));
+}
+
+struct slot *slot_new(struct master *master, unsigned index)
+{
+    struct slot *slot = mem_zalloc(sizeof(*slot));
+
+    slot->master = master;
+    slot->index = index;
+    slot->ipc_fd = -1;
+    slot->lent_to = -1;
+    loop_alarm_init(&slot->respawn, on_respawn);
+    return slot;
+}
+
+static void close_channel(struct slot *slot)
+{
+    if (slot->ipc_fd < 0)
+        return;
+    loop_io_stop(slot->master->loop, &slot->ipc);
+    close(slot->ipc_fd);
+    slot->ipc_fd = -1;
+}
+
+void slot_free(struct slot *slot)
+{
+    CHECK(slot->pid == 0);
+    close_channel(slot);
+    loop_alarm_stop(slot->master->loop, &slot->respawn);
+    mem_free(slot);
+}
+
+static const int *sockets_of(const struct slot *slot)
+{
+    return slot->master->sockets + slot->index * slot->master->socket_stride;
+}
+
+/* A worker that does not take its messages is as good as stuck. */
+static void post(struct slot *slot, enum ipc_kind kind, unsigned value, struct span text,
+                 const int *fds, unsigned fd_count)
+{
+    int code = ipc_send(slot->ipc_fd, kind, value, text, fds, fd_count);
+
+    if (code < 0 && code != ERR_RESET) {
+        log_event(LOG_ERROR, "ipc_failed", "worker %u takes no messages: %s", slot->index,
+                  err_message(code));
+        slot_kill(slot);
+    }
+}
+
+/* ---- lending */
+
+static void take_back(struct slot *slot)
+{
+    struct slot **slots = slot->master->slots;
+
+    if (slot->lent_to >= 0 && slots[slot->lent_to]->state == SLOT_SERVING)
+        post(slots[slot->lent_to], IPC_RETURN, slot->index, SPAN_NONE, NULL, 0);
+    slot->lent_to = -1;
+}
+
+static void lend(struct slot *slot)
+{
+    struct master *master = slot->master;
+
+    slot->lent_to = -1;
+    for (unsigned i = 1; i < master->slot_count; i++) {
+        unsigned index = (slot->index + i) % master->slot_count;
+
+        if (master->slots[index]->state != SLOT_SERVING)
+            continue;
+        slot->lent_to = (int)index;
+        post(master->slots[index], IPC_LEND, slot->index, SPAN_NONE, sockets_of(slot),
+             master->socket_count);
+        return;
+    }
+}
+
+/* After each change: who does not serve must be lent to one who does. */
+static void settle_loans(struct master *master)
+{
+    for (unsigned i = 0; i < master->slot_count; i++) {
+        struct slot *slot = master->slots[i];
+        bool lost = slot->lent_to < 0 || master->slots[slot->lent_to]->state != SLOT_SERVING;
+
+        if (slot->state != SLOT_SERVING && lost)
+            lend(slot);
+    }
+}
+
+/* ---- messages from the worker */
+
+void slot_serve(struct slot *slot)
+{
+    struct master *master = slot->master;
+    struct buf pairs = {0};
+
+    master_server_settings(master, &pairs);
+    slot_send_logs(slot);
+    post(slot, IPC_SERVE, 0, buf_span(&pairs), sockets_of(slot), master->socket_count);
+    buf_fini(&pairs);
+}
+
+static void on_ready(struct slot *slot, struct span pairs)
+{
+    slot->state = SLOT_LOADED;
+    if (slot->master->sockets)
+        slot_serve(slot);
+    else
+        master_app_loaded(slot->master, pairs);
+}
+
+static void on_failed(struct slot *slot, const struct ipc_message *message)
+{
+    struct span text = buf_span(&message->text);
+
+    if (slot->master->state == MASTER_STARTING) {
+        master_fail(slot->master, (int)message->value, "%.*s", (int)text.len, text.at);
+        return;
+    }
+    struct log_line line;
+
+    log_begin(&line, LOG_ERROR, "worker_failed", "the app could not be loaded");
+    log_int(&line, "slot", slot->index);
+    log_span(&line, "reason", text);
+    log_end(&line);
+}
+
+static void on_serving(struct slot *slot)
+{
+    slot->state = SLOT_SERVING;
+    take_back(slot);
+    if (slot->master->state == MASTER_SERVING)
+        settle_loans(slot->master);
+    master_slot_serving(slot->master);
+}
+
+static void read_messages(struct slot *slot)
+{
+    struct ipc_message message;
+    int code = ERR_CLOSED;
+
+    /* The channel may be closed while a message is handled. */
+    while (slot->ipc_fd >= 0 && (code = ipc_receive(slot->ipc_fd, &message)) == 0) {
+        bool stopping = slot->master->state == MASTER_STOPPING;
+
+        if (message.kind == IPC_READY && slot->state == SLOT_LOADING && !stopping)
+            on_ready(slot, buf_span(&message.text));
+        else if (message.kind == IPC_FAILED)
+            on_failed(slot, &message);
+        else if (message.kind == IPC_SERVING && slot->state == SLOT_LOADED)
+            on_serving(slot);
+        ipc_message_fini(&message);
+    }
+    if (code == ERR_CLOSED && slot->ipc_fd >= 0)
+        loop_io_stop(slot->master->loop, &slot->ipc); /* its death is told by SIGCHLD */
+}
+
+static void on_message(struct loop_io *io, int events)
+{
+    (void)events;
+    read_messages(LIST_OWNER(io, struct slot, ipc));
+}
+
+/* ---- birth */
+
+static void add_prefixed(struct buf *pairs, const char *prefix, struct span from)
+{
+    const char *key, *value;
+    char name[160];
+
+    while (pairs_next(&from, &key, &value)) {
+        snprintf(name, sizeof(name), "%s%s", prefix, key);
+        pairs_add(pairs, name, value);
+    }
+}
+
+static void add_number(struct buf *pairs, const char *key, unsigned value)
+{
+    char text[16];
+
+    snprintf(text, sizeof(text), "%u", value);
+    pairs_add(pairs, key, text);
+}
+
+/* The first words wait in the channel before the worker exists. */
+static int send_config(struct slot *slot)
+{
+    struct master *master = slot->master;
+    const struct options *options = master->options;
+    struct buf pairs = {0};
+
+    add_number(&pairs, "slot", slot->index);
+    if (master->uid != 0) {
+        add_number(&pairs, "uid", master->uid);
+        add_number(&pairs, "gid", master->gid);
+    }
+    pairs_add(&pairs, "app", options->app);
+    pairs_add(&pairs, "lua_dir", options->lua_dir);
+    add_prefixed(&pairs, "default:", buf_span(&options->defaults));
+    add_prefixed(&pairs, "set:", buf_span(&options->overrides));
+
+    int code = ipc_send(slot->ipc_fd, IPC_CONFIG, 0, buf_span(&pairs), NULL, 0);
+
+    buf_fini(&pairs);
+    return code;
+}
+
+void slot_send_logs(struct slot *slot)
+{
+    const struct master *master = slot->master;
+    unsigned which = 0, count = 0;
+    int fds[2];
+
+    if (master->error_fd != STDERR_FILENO) {
+        which |= IPC_LOG_ERROR;
+        fds[count++] = master->error_fd;
+    }
+    if (master->access_fd >= 0 && master->access_fd != STDERR_FILENO) {
+        which |= IPC_LOG_ACCESS;
+        fds[count++] = master->access_fd;
+    }
+    if (which != 0)
+        post(slot, IPC_LOGS, which, SPAN_NONE, fds, count);
+}
+
+/*
+ * Between fork and exec. Whatever else the master has open, also what its own parent left open by
+ * mistake, ends here.
+ */
+static void become_worker(int ipc_fd, int tally_fd)
+{
+    char name[] = "moonquay", command[] = "worker";
+    char *argv[] = {name, command, NULL};
+    sigset_t none;
+
+    /* Both out of the way first: each may lie where the other belongs. */
+    ipc_fd = fcntl(ipc_fd, F_DUPFD, WORKER_FIRST_FREE_FD);
+    tally_fd = fcntl(tally_fd, F_DUPFD, WORKER_FIRST_FREE_FD);
+    if (dup2(ipc_fd, WORKER_IPC_FD) < 0 || dup2(tally_fd, WORKER_TALLY_FD) < 0)
+        _exit(EXIT_DESCRIPTORS);
+    close_range(WORKER_FIRST_FREE_FD, ~0U, 0);
+    sigemptyset(&none);
+    sigprocmask(SIG_SETMASK, &none, NULL);
+    execv("/proc/self/exe", argv);
+    fprintf(stderr, "moonquay: cannot start a worker: %s\n", strerror(errno));
+    _exit(EXIT_INTERNAL);
+}
+
+static void begin_heartbeat(struct slot *slot)
+{
+    struct tally_slot *tally = tally_slot(slot->master->tally, slot->index);
+
+    slot->spawned_ms = now_ms();
+    tally->pid = (uint32_t)slot->pid;
+    tally->generation++;
+    __atomic_store_n(&tally->heartbeat_ms, slot->spawned_ms, __ATOMIC_RELAXED);
+}
+
+static void fork_worker(struct slot *slot, int worker_end)
+{
+    sigset_t all, before;
+
+    /* A signal in the child must not run the master's handlers, which write into its loop. */
+    sigfillset(&all);
+    sigprocmask(SIG_SETMASK, &all, &before);
+    slot->pid = fork();
+    if (slot->pid == 0) {
+        static const int caught[] = {SIGINT, SIGTERM, SIGCHLD, SIGUSR1, SIGHUP};
+
+        for (size_t i = 0; i < sizeof(caught) / sizeof(caught[0]); i++)
+            signal(caught[i], SIG_DFL);
+        become_worker(worker_end, slot->master->tally_fd);
+    }
+    int number = errno;
+
+    sigprocmask(SIG_SETMASK, &before, NULL);
+    errno = number;
+}
+
+static int64_t pause_ms(const struct slot *slot)
+{
+    int64_t pause = PAUSE_FIRST_MS;
+
+    if (slot->early_deaths < 2)
+        return 0;
+    for (unsigned i = 2; i < slot->early_deaths && pause < PAUSE_MOST_MS; i++)
+        pause *= 2;
+    return pause < PAUSE_MOST_MS ? pause : PAUSE_MOST_MS;
+}
+
+static void spawn_failed(struct slot *slot, const char *why)
+{
+    slot->pid = 0;
+    if (slot->master->state == MASTER_STARTING) {
+        master_fail(slot->master, EXIT_DESCRIPTORS, "cannot start a worker: %s", why);
+        return;
+    }
+    slot->early_deaths++;
+    log_event(LOG_ERROR, "spawn_failed", "cannot start a worker: %s", why);
+    loop_alarm_start(slot->master->loop, &slot->respawn,
+                     (double)(pause_ms(slot) + PAUSE_FIRST_MS) / 1000);
+}
+
+void slot_spawn(struct slot *slot)
+{
+    int ends[2], code = ipc_pair(ends);
+
+    if (code < 0) {
+        spawn_failed(slot, err_message(code));
+        return;
+    }
+    slot->ipc_fd = ends[0];
+    slot->stuck = false;
+    loop_io_start(slot->master->loop, &slot->ipc, ends[0], LOOP_READ, on_message);
+    code = send_config(slot);
+    if (code == 0) {
+        slot_send_logs(slot);
+        fork_worker(slot, ends[1]);
+    }
+    const char *why = code < 0 ? err_message(code) : strerror(errno);
+
+    close(ends[1]);
+    if (slot->pid <= 0) {
+        close_channel(slot);
+        spawn_failed(slot, why);
+        return;
+    }
+    slot->state = SLOT_LOADING;
+    begin_heartbeat(slot);
+}
+
+/* ---- death */
+
+/* "SIGSEGV", or "status 3". */
+static void describe_end(int status, char *out, size_t room)
+{
+    const char *name = WIFSIGNALED(status) ? sigabbrev_np(WTERMSIG(status)) : NULL;
+
+    if (name)
+        snprintf(out, room, "SIG%s", name);
+    else if (WIFSIGNALED(status))
+        snprintf(out, room, "signal %d", WTERMSIG(status));
+    else
+        snprintf(out, room, "status %d", WEXITSTATUS(status));
+}
+
+static void fail_start(struct slot *slot, enum slot_state state, int status)
+{
+    struct master *master = slot->master;
+    char end[32], seconds[32];
+
+    describe_end(status, end, sizeof(end));
+    settings_get(&master->settings, "watchdog", seconds, sizeof(seconds));
+    if (slot->stuck)
+        master_fail(master, EXIT_APP_BROKEN,
+                    "%s: it computed without a pause while it was loaded, for longer than watchdog "
+                    "allows (%s s)",
+                    master->options->app, seconds);
+    else if (state == SLOT_LOADING)
+        master_fail(master, EXIT_APP_BROKEN, "%s: the worker ended with %s while it loaded the app",
+                    master->options->app, end);
+    else
+        master_fail(master, EXIT_INTERNAL, "worker %u ended with %s", slot->index, end);
+}
+
+static void log_death(const struct slot *slot, pid_t pid, int status, int64_t lived_ms)
+{
+    struct log_line line;
+    char end[32];
+
+    describe_end(status, end, sizeof(end));
+    log_begin(&line, LOG_ERROR, "worker_died", NULL);
+    log_int(&line, "slot", slot->index);
+    log_int(&line, "pid", pid);
+    if (WIFSIGNALED(status))
+        log_str(&line, "signal", end);
+    else
+        log_int(&line, "status", WEXITSTATUS(status));
+    log_int(&line, "lived_ms", lived_ms);
+    log_int(&line, "restart_in_ms", pause_ms(slot));
+    log_end(&line);
+}
+
+static void replace(struct slot *slot, pid_t pid, int status)
+{
+    int64_t lived_ms = now_ms() - slot->spawned_ms;
+
+    slot->early_deaths = lived_ms < EARLY_MS ? slot->early_deaths + 1 : 0;
+    log_death(slot, pid, status, lived_ms);
+    tally_slot(slot->master->tally, slot->index)->counter[COUNTER_RESTARTS]++;
+    settle_loans(slot->master);
+    if (pause_ms(slot) == 0)
+        slot_spawn(slot);
+    else
+        loop_alarm_start(slot->master->loop, &slot->respawn, (double)pause_ms(slot) / 1000);
+}
+
+void slot_reap(struct slot *slot, bool wait)
+{
+    struct master *master = slot->master;
+    enum slot_state state;
+    int status = 0;
+    pid_t pid;
+
+    if (slot->pid == 0)
+        return;
+    while ((pid = waitpid(slot->pid, &status, wait ? 0 : WNOHANG)) < 0 && errno == EINTR)
+        ;
+    if (pid != slot->pid)
+        return;
+    /* Its last words explain its end. */
+    read_messages(slot);
+    state = slot->state;
+    slot->state = SLOT_EMPTY;
+    slot->pid = 0;
+    close_channel(slot);
+    tally_clear(tally_slot(master->tally, slot->index));
+    if (master->state == MASTER_SERVING)
+        replace(slot, pid, status);
+    else if (master->state == MASTER_STARTING)
+        fail_start(slot, state, status);
+    else
+        master_slot_gone(master);
+}
+
+void slot_stop(struct slot *slot)
+{
+    loop_alarm_stop(slot->master->loop, &slot->respawn);
+    if (slot->pid != 0)
+        post(slot, IPC_STOP, 0, SPAN_NONE, NULL, 0);
+}
+
+void slot_kill(struct slot *slot)
+{
+    if (slot->pid != 0)
+        kill(slot->pid, SIGKILL);
+}
+
+void slot_watch(struct slot *slot, int64_t now)
+{
+    struct tally_slot *tally = tally_slot(slot->master->tally, slot->index);
+    int64_t silent_ms = now - __atomic_load_n(&tally->heartbeat_ms, __ATOMIC_RELAXED);
+    struct log_line line;
+
+    if (slot->pid == 0 || slot->stuck || silent_ms < slot->master->settings.watchdog_ms)
+        return;
+    slot->stuck = true;
+    if (slot->master->state != MASTER_STARTING) {
+        log_begin(&line, LOG_ERROR, "worker_stuck", "its loop does not turn; it is killed");
+        log_int(&line, "slot", slot->index);
+        log_int(&line, "pid", slot->pid);
+        log_int(&line, "silent_ms", silent_ms);
+        log_int(&line, "requests", tally->gauge[GAUGE_REQUESTS]);
+        log_end(&line);
+    }
+    slot_kill(slot);
+}
