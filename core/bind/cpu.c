@@ -20,7 +20,7 @@
 #include "bind/aux.h"
 #include "bind/vm_priv.h"
 
-#define TICK_NS     10000000 /* 10 ms */
+#define TICK_MS     10
 #define CPU_SIGNAL  SIGVTALRM
 #define SLICE_TICKS 2
 
@@ -36,7 +36,8 @@ static void interrupted(lua_State *L, lua_Debug *frame)
     if (vm == NULL || L != vm->innermost || vm->ticks < SLICE_TICKS)
         return; /* left over from an earlier slice */
     struct task *task = vm->running;
-    bool over = vm->ticks > vm->limit_ticks && task && !task->unlimited;
+    bool over =
+        (int64_t)vm->ticks * TICK_MS > vm->settings->cpu_limit_ms && task && !task->unlimited;
 
     if (task && vm->blocked == 0 && lua_isyieldable(L)) {
         if (over) {
@@ -48,7 +49,7 @@ static void interrupted(lua_State *L, lua_Debug *frame)
         return;
     }
     if (over)
-        luaL_error(L, "ran %d ms without waiting (cpu_limit)", vm->ticks * (TICK_NS / 1000000));
+        luaL_error(L, "ran %d ms without waiting (cpu_limit)", vm->ticks * TICK_MS);
 }
 
 static void on_tick(int number)
@@ -66,12 +67,9 @@ void cpu_watch(struct vm *vm)
 {
     struct sigaction action = {.sa_handler = on_tick, .sa_flags = SA_RESTART};
     struct sigevent event = {.sigev_notify = SIGEV_THREAD_ID, .sigev_signo = CPU_SIGNAL};
-    struct itimerspec every = {.it_interval = {0, TICK_NS}, .it_value = {0, TICK_NS}};
-    int64_t limit = vm->settings->cpu_limit_ms;
+    struct itimerspec every = {.it_interval = {0, TICK_MS * 1000000},
+                               .it_value = {0, TICK_MS * 1000000}};
 
-    vm->limit_ticks = limit == SETTING_OFF ? INT32_MAX : (int)(limit / (TICK_NS / 1000000));
-    if (vm->limit_ticks < SLICE_TICKS)
-        vm->limit_ticks = SLICE_TICKS;
     event._sigev_un._tid = gettid();
     sigaction(CPU_SIGNAL, &action, NULL);
     watched = vm;

@@ -14,6 +14,7 @@
 #include "base/err.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/version.h"
 #include "bind/aux.h"
 #include "bind/l_coroutine.h"
 #include "bind/l_form.h"
@@ -22,8 +23,7 @@
 #include "bind/l_task.h"
 #include "bind/request.h"
 #include "bind/vm_priv.h"
-
-#define VERSION "0.1"
+#include "http/status.h"
 
 static int l_now(lua_State *L)
 {
@@ -63,6 +63,13 @@ static int l_make_error(lua_State *L)
     lua_setfield(L, 4, "message");
     l_push_error_meta(L);
     lua_setmetatable(L, 4);
+    return 1;
+}
+
+/* reason(status) -> the standard phrase, "" when there is none */
+static int l_reason(lua_State *L)
+{
+    l_push_span(L, status_reason((int)luaL_checkinteger(L, 1)));
     return 1;
 }
 
@@ -204,21 +211,16 @@ static int l_load_app(lua_State *L)
 }
 
 static const luaL_Reg functions[] = {
-    {"now", l_now},
-    {"time", l_time},
-    {"fail", l_make_error},
-    {"log", l_log},
-    {"set_option", l_set_option},
-    {"shutdown", l_shutdown},
-    {"load_app", l_load_app},
-    {NULL, NULL},
+    {"now", l_now},           {"time", l_time},         {"fail", l_make_error},
+    {"reason", l_reason},     {"log", l_log},           {"set_option", l_set_option},
+    {"shutdown", l_shutdown}, {"load_app", l_load_app}, {NULL, NULL},
 };
 
 void core_open(struct vm *vm, lua_State *L)
 {
     l_coroutine_install(L);
     luaL_newlib(L, functions);
-    lua_pushliteral(L, VERSION);
+    lua_pushliteral(L, MOONQUAY_VERSION);
     lua_setfield(L, -2, "version");
     lua_pushboolean(L, vm->owned);
     lua_setfield(L, -2, "in_server");

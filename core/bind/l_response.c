@@ -265,6 +265,8 @@ static int response_index(lua_State *L)
         lua_pushboolean(L, request->exchange->phase >= EXCHANGE_FINISHED);
     else if (strcmp(name, "trailers") == 0)
         return l_fields_push(L, request, FIELDS_TRAILERS);
+    else if (strcmp(name, "request") == 0)
+        push_box(L, request, REQUEST_TYPE, 2);
     else if (strcmp(name, "reason") == 0)
         l_push_span(L, request->exchange->reason);
     else
@@ -309,6 +311,8 @@ static int response_newindex(lua_State *L)
 
     if (strcmp(name, "status") == 0)
         set_status(L, request);
+    else if (strcmp(name, "request") == 0)
+        push_box(L, request, REQUEST_TYPE, 2);
     else if (strcmp(name, "reason") == 0)
         set_reason(L, request);
     else if (strcmp(name, "headers") == 0)

@@ -351,6 +351,11 @@ static void respond(struct request *request)
         answered(request);
         return;
     }
+    /* `return res:write(…)` hands on its true, or its nil and error: that is no second answer. */
+    if (exchange->phase >= EXCHANGE_STARTED && (lua_isnil(T, 1) || lua_isboolean(T, 1))) {
+        answered(request);
+        return;
+    }
     if (exchange->phase >= EXCHANGE_STARTED) {
         char message[256];
 

@@ -219,7 +219,8 @@ static void after_yield(struct task *task, int results)
         return;
     case YIELD_KILL:
         vm->slot->counter[COUNTER_CPU_LIMIT]++;
-        lua_pushfstring(task->T, "ran %d ms without waiting (cpu_limit)", vm->limit_ticks * 10);
+        lua_pushfstring(task->T, "ran %d ms without waiting (cpu_limit)",
+                        (int)vm->settings->cpu_limit_ms);
         task->killed = true;
         task_ended(task, LUA_ERRRUN);
         return;

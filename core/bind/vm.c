@@ -35,7 +35,8 @@ static void *allocate(void *owner, void *old, size_t old_size, size_t size)
         vm->bytes -= old_size;
         return NULL;
     }
-    if (vm->in_lua && size > old_size && vm->bytes + (size - old_size) > vm->limit)
+    if (vm->in_lua && !vm->loading && size > old_size &&
+        vm->bytes + (size - old_size) > (size_t)vm->settings->memory_limit)
         return NULL;
     void *memory = realloc(old, size);
 
@@ -133,7 +134,6 @@ static struct vm *vm_make(struct loop *loop, struct settings *settings, struct t
     vm->settings = settings;
     vm->slot = slot;
     vm->hooks_ref = LUA_NOREF;
-    vm->limit = SIZE_MAX;
     return vm;
 }
 
@@ -200,9 +200,6 @@ enum load_stage { LOAD_LIBRARY, LOAD_APP, LOAD_HOOK };
 static void load_done(struct vm *vm, int code, const struct err_text *text)
 {
     vm->loading = false;
-    vm->limit = vm->settings->memory_limit > (int64_t)(SIZE_MAX / 2)
-                    ? SIZE_MAX
-                    : (size_t)vm->settings->memory_limit;
     vm->loaded(vm->loaded_owner, code, text);
 }
 

@@ -52,7 +52,7 @@ struct vm {
     int hooks_ref;
 
     /* memory */
-    size_t bytes, limit;
+    size_t bytes;
     volatile sig_atomic_t in_lua;
 
     struct buf warning; /* pieces of a Lua warning */
@@ -61,7 +61,6 @@ struct vm {
     /* time */
     lua_State *volatile innermost; /* the thread whose code runs now */
     volatile sig_atomic_t ticks;   /* of CPU time, in this slice */
-    int limit_ticks;
     bool watched;
 
     /* loading */
