@@ -233,8 +233,9 @@ void log_event(enum log_level level, const char *event, const char *format, ...)
     if (!log_wants(level))
         return;
     va_start(args, format);
-    vsnprintf(message, sizeof(message), format, args);
+    if (format)
+        vsnprintf(message, sizeof(message), format, args);
     va_end(args);
-    log_begin(&line, level, event, message);
+    log_begin(&line, level, event, format ? message : NULL);
     log_end(&line);
 }

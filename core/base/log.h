@@ -43,7 +43,7 @@ void log_int(struct log_line *line, const char *key, int64_t value);
 void log_json(struct log_line *line, const char *key, struct span json);
 void log_end(struct log_line *line);
 
-/* The common case: an event with a printf message. */
+/* The common case: an event with a printf message, or NULL for none. */
 void log_event(enum log_level level, const char *event, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 

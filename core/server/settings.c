@@ -283,12 +283,13 @@ static void describe(const struct row *row, char *out, size_t room)
 
 static bool is_choice(const char *choices, const char *value)
 {
-    size_t length = strlen(value);
+    size_t length = strcspn(value, "|");
 
+    if (length == 0 || value[length] != '\0')
+        return false;
     for (const char *at = choices; at; at = strchr(at, '|')) {
         at += *at == '|';
-        if (length > 0 && strncmp(at, value, length) == 0 &&
-            (at[length] == '|' || at[length] == '\0'))
+        if (strncmp(at, value, length) == 0 && (at[length] == '|' || at[length] == '\0'))
             return true;
     }
     return false;
