@@ -330,7 +330,9 @@ static int set_max_body(lua_State *L, struct request *request)
                           "limits.max_request_body_size is read-only: body reading started at %s",
                           request->reading_at ? request->reading_at : "an earlier call");
     if (lua_type(L, 3) == LUA_TSTRING) {
-        if (settings_parse_size(lua_tostring(L, 3), &bytes) < 0)
+        if (strcmp(lua_tostring(L, 3), "unlimited") == 0)
+            bytes = SETTING_UNLIMITED;
+        else if (settings_parse_size(lua_tostring(L, 3), &bytes) < 0)
             bytes = -1;
     } else {
         int is_integer;

@@ -39,7 +39,7 @@ static struct request *request_new(struct lua_app *app, struct exchange *exchang
     request->exchange = exchange;
     request->number = exchange->number;
     request->task = request->content_waiter = request->room_waiter = NULL;
-    request->cancel_ref = request->after_ref = request->failure_ref = LUA_NOREF;
+    request->cancel_ref = request->after_ref = request->cache_ref = LUA_NOREF;
     request->cancel = 0;
     request->after_next = 0;
     request->stage = STAGE_HANDLER;
@@ -60,7 +60,7 @@ static void request_over(struct request *request)
 
     luaL_unref(vm->L, LUA_REGISTRYINDEX, request->cancel_ref);
     luaL_unref(vm->L, LUA_REGISTRYINDEX, request->after_ref);
-    luaL_unref(vm->L, LUA_REGISTRYINDEX, request->failure_ref);
+    luaL_unref(vm->L, LUA_REGISTRYINDEX, request->cache_ref);
     request->exchange = NULL;
     request->number = 0;
     list_append(&vm->idle_requests, &request->node);
@@ -469,15 +469,25 @@ static void fail_with(struct request *request, const char *message)
     lua_pop(L, 2);
 }
 
-/* An error value that says its own status is an answer, not a fault, unless it says 500 or more. */
+/*
+ * An error of our own that says its status is an answer, not a fault, unless it says 500 or more.
+ * Another table's field of that name, such as a foreign server's answer, means something else.
+ */
 static int status_of_error(lua_State *L, int index)
 {
     lua_Integer status = 0;
 
-    if (lua_type(L, index) != LUA_TTABLE)
+    index = lua_absindex(L, index);
+    if (lua_type(L, index) != LUA_TTABLE || !lua_getmetatable(L, index))
+        return 0;
+    l_push_error_meta(L);
+    bool ours = lua_rawequal(L, -1, -2);
+
+    lua_pop(L, 2);
+    if (!ours)
         return 0;
     lua_pushliteral(L, "status");
-    lua_rawget(L, index < 0 ? index - 1 : index);
+    lua_rawget(L, index);
     if (lua_isinteger(L, -1))
         status = lua_tointeger(L, -1);
     lua_pop(L, 1);

@@ -35,7 +35,7 @@ struct request {
     struct task *task;
     struct task *content_waiter, *room_waiter;
     int cancel_ref, after_ref; /* registry: lists of functions */
-    int failure_ref;           /* error value that is being answered */
+    int cache_ref;             /* registry: what Lua keeps with req, the same in each stage */
     int after_next;            /* index of the last after-function that was started */
     int cancel;                /* why the client is gone, 0 while it is there */
     uint8_t stage;

@@ -19,6 +19,19 @@ static void append_kept(lua_State *L, const char *title, const char *key)
     lua_pop(L, 1);
 }
 
+/* The stack of the task that the error value at index came from, kept in it by task:join; 0 when
+ * there is none. */
+static int push_task_trace(lua_State *L, int index)
+{
+    if (lua_type(L, index) != LUA_TTABLE)
+        return 0;
+    lua_pushliteral(L, "traceback");
+    if (lua_rawget(L, index) == LUA_TSTRING)
+        return 1;
+    lua_pop(L, 1);
+    return 0;
+}
+
 void push_failure(lua_State *L, lua_State *T, int index)
 {
     luaL_checkstack(L, 12, "traceback");
@@ -27,10 +40,17 @@ void push_failure(lua_State *L, lua_State *T, int index)
     lua_getfield(L, LUA_REGISTRYINDEX, "moonquay.trace.value");
     bool from_coroutine = lua_rawequal(L, -1, -2) && !lua_isnil(L, -1);
     lua_pop(L, 1);
-    luaL_tolstring(L, -1, NULL);
-    lua_remove(L, -2);
+    int of_task = push_task_trace(L, lua_gettop(L));
+
+    luaL_tolstring(L, -1 - of_task, NULL);
+    lua_remove(L, -2 - of_task);
     luaL_traceback(L, T, lua_tostring(L, -1), 0);
     lua_remove(L, -2);
+    if (of_task) {
+        lua_pushfstring(L, "%s\ninside a task: %s", lua_tostring(L, -1), lua_tostring(L, -2));
+        lua_replace(L, -3);
+        lua_pop(L, 1);
+    }
     append_kept(L, "while running: ", "moonquay.spin");
     if (from_coroutine)
         append_kept(L, "inside a coroutine: ", "moonquay.trace.text");

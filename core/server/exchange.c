@@ -203,9 +203,16 @@ bool exchange_has_content(const struct exchange *exchange)
     return exchange->content_phase < CONTENT_ENDED;
 }
 
+/* Content that was too long for its handler is drained like any other (reference section 5). */
+static bool content_broken(const struct exchange *exchange)
+{
+    return exchange->content_phase == CONTENT_FAILED && exchange->content_error != ERR_TOO_LARGE;
+}
+
 bool exchange_content_left(const struct exchange *exchange)
 {
-    return exchange->content_phase < CONTENT_ENDED && exchange->head.framing != H1_NO_CONTENT;
+    return exchange->content_phase != CONTENT_ENDED && !content_broken(exchange) &&
+           exchange->head.framing != H1_NO_CONTENT;
 }
 
 static int content_fail(struct exchange *exchange, int code)
@@ -333,7 +340,7 @@ static bool last_answer(const struct exchange *exchange, enum h1_length framing)
         return true;
     if (fields_has_token(&exchange->fields, FIELD_CONNECTION, SPAN("close")))
         return true;
-    if (exchange->content_phase == CONTENT_FAILED)
+    if (content_broken(exchange))
         return true;
     if (exchange->content_phase != CONTENT_UNREAD || exchange->head.framing == H1_NO_CONTENT)
         return false;
