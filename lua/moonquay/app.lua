@@ -165,7 +165,7 @@ local function compile(app)
       failure.watch(req, recover)
     end
     for i = 1, #afters do
-      req:after(afters[i])
+      res:after(afters[i])
     end
     return dispatch(req, res, outer)
   end

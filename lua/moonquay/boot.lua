@@ -10,7 +10,6 @@ local loader = require("moonquay.loader")
 local reply = require("moonquay.reply")
 local request = require("moonquay.request")
 local response = require("moonquay.response")
-local tasks = require("moonquay.tasks")
 
 local boot = {}
 
@@ -35,7 +34,6 @@ end
 
 local function loaded(value)
   local handler, reason = boot.handler(value)
-  tasks.loaded()
   if core.in_server then
     guard.watch_globals()
   end

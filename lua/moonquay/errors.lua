@@ -22,7 +22,8 @@ function errors.fail(status, message, members)
   elseif message ~= nil and type(message) ~= "string" then
     error(("the message must be a text, not a %s"):format(type(message)), 2)
   end
-  error(core.fail("fail", message, { status = status, problem = members }), 0)
+  local text = message or core.reason(status)
+  error(core.fail("fail", text, { status = status, problem = members }), 0)
 end
 
 return errors

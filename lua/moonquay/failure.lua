@@ -74,6 +74,9 @@ function failure.answer(req, res, err, traceback)
     end
     watcher = watcher.outer
   end
+  if type(err) == "table" and type(err.traceback) == "string" then
+    traceback = err.traceback .. "\n" .. (traceback or "") -- of the task in which it arose
+  end
   if status then
     problem.answer(req, res, status, err.message, err.problem)
   elseif may_see_sources(req) then

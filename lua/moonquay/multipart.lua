@@ -181,7 +181,7 @@ function multipart.parts(req)
   local content_type = req.headers["content-type"] or ""
   local reader, err = core.multipart(content_type, LIMITS)
   if not reader then
-    return nil, err
+    return nil, core.fail("unsupported", err.message, { status = 415 })
   end
   local stream = { body = req.body, reader = reader, events = {}, at = 1 }
   local part

@@ -62,7 +62,7 @@ function problem.answer(req, res, status, message, members)
   if details.title == nil then
     details.title = details.detail ~= nil and message or reason
   end
-  if details.detail == nil then
+  if details.detail == nil and message ~= details.title then
     details.detail = message
   end
   details.status, details.request_id = status, req.id

@@ -34,25 +34,11 @@ end
 ---@return string? text
 ---@return moonquay.Error? err
 function methods.text(req, max)
-  local body = req.body
-  if not max then
-    return body:read("a")
+  local text, err = req.body:read("a", max)
+  if err and err.code == "too_large" then
+    err.status = 413
   end
-  local pieces, total = {}, 0
-  while true do
-    local piece, err = body:read()
-    if err then
-      return nil, err
-    elseif not piece then
-      return table.concat(pieces)
-    end
-    total = total + #piece
-    if total > max then
-      local text = ("a body of more than %d bytes"):format(max)
-      return nil, core.fail("too_large", text, { status = 413, op = "text" })
-    end
-    pieces[#pieces + 1] = piece
-  end
+  return text, err
 end
 
 --- The body read as JSON; a Content-Type, when there is one, must say so.

@@ -132,13 +132,6 @@ local function run_every(clock, fn)
   end
 end
 
-local loading = true -- until the app's file has been loaded
-
---- Told once by the start of the app: what is begun from now on belongs to the task that begins it.
-function tasks.loaded()
-  loading = false
-end
-
 --- Calls a function every so many seconds, never while it still runs; an error is logged and the
 -- next run comes all the same. Begun while the app loads it goes on as long as the app, else as
 -- long as the task that began it. Without a function: an iterator that ends when its task is
@@ -158,8 +151,7 @@ function tasks.every(seconds, fn)
       return next_tick(clock) and count or nil
     end
   end
-  local spawn = (loading or not core.running()) and core.spawn_detached or core.spawn
-  return spawn(run_every, clock, fn)
+  return core.spawn(run_every, clock, fn) -- what is spawned while the app loads is the app's own
 end
 
 return tasks

@@ -7,8 +7,9 @@
 
 ---@class moonquay.Body
 ---@field done boolean the end was read
---- Up to n bytes (65536), at least one; nil at the end; nil and an error. "a": all that is left.
----@field read fun(self, n?: integer|"a"): string?, moonquay.Error?
+--- Up to n bytes (65536), at least one; nil at the end; nil and an error. "a": all that is left,
+--- when it is no more than `most` bytes (512 MiB).
+---@field read fun(self, n?: integer|"a", most?: integer): string?, moonquay.Error?
 --- Writes all that is left to a file; the number of bytes.
 ---@field save fun(self, path: string): integer?, moonquay.Error?
 --- Once the end has been read.
@@ -76,7 +77,10 @@
 ---@field status integer
 ---@field headers moonquay.ResponseHeaders
 ---@field trailers table<string, string>
----@field started boolean
+---@field started boolean status and headers are fixed
+---@field finished boolean
+---@field reason string in place of the standard phrase
+---@field after fun(self, fn: fun(req: moonquay.Request, res: moonquay.Response))
 ---@field request moonquay.Request
 ---@field write fun(self, bytes: string): true?, moonquay.Error?
 ---@field flush fun(self): true?, moonquay.Error?
