@@ -37,7 +37,7 @@ static int waited(lua_State *L, struct request *request, int status)
 
 static int read_some_k(lua_State *L, int status, lua_KContext most)
 {
-    struct request *request = check_request(L, 1, BODY_TYPE);
+    struct request *request = check_request(L, 1, BOX_BODY);
     struct span run;
     int code = waited(L, request, status);
 
@@ -80,7 +80,7 @@ static struct buf *push_gathered(lua_State *L)
 
 static int read_all_k(lua_State *L, int status, lua_KContext most)
 {
-    struct request *request = check_request(L, 1, BODY_TYPE);
+    struct request *request = check_request(L, 1, BOX_BODY);
     struct buf *bytes = lua_touserdata(L, 2);
     struct span run;
     int code = waited(L, request, status);
@@ -110,7 +110,7 @@ static int read_all_k(lua_State *L, int status, lua_KContext most)
  */
 static int body_read(lua_State *L)
 {
-    struct request *request = check_request(L, 1, BODY_TYPE);
+    struct request *request = check_request(L, 1, BOX_BODY);
     lua_Integer most = READ_BYTES;
 
     note_reading(L, request);
@@ -184,7 +184,7 @@ static int write_whole(int fd, struct span data)
 
 static int save_k(lua_State *L, int status, lua_KContext saved)
 {
-    struct request *request = check_request(L, 1, BODY_TYPE);
+    struct request *request = check_request(L, 1, BOX_BODY);
     const char *path = lua_tostring(L, 2);
     struct l_file *file = lua_touserdata(L, 3);
     struct span run;
@@ -216,7 +216,7 @@ static int save_k(lua_State *L, int status, lua_KContext saved)
  * replaced); none is left after an error */
 static int body_save(lua_State *L)
 {
-    struct request *request = check_request(L, 1, BODY_TYPE);
+    struct request *request = check_request(L, 1, BOX_BODY);
     const char *path = luaL_checkstring(L, 2);
 
     note_reading(L, request);
@@ -232,7 +232,7 @@ static int body_save(lua_State *L)
 /* body:trailers() -> table of the fields after the content, or nil before its end */
 static int body_trailers(lua_State *L)
 {
-    struct request *request = check_request(L, 1, BODY_TYPE);
+    struct request *request = check_request(L, 1, BOX_BODY);
     struct exchange *exchange = request->exchange;
 
     if (exchange->content_phase != CONTENT_ENDED)
@@ -255,7 +255,7 @@ static int body_trailers(lua_State *L)
 /* Upvalues: methods in C, methods of the Lua library. */
 static int body_index(lua_State *L)
 {
-    struct request *request = check_request(L, 1, BODY_TYPE);
+    struct request *request = check_request(L, 1, BOX_BODY);
     const char *name = lua_tostring(L, 2);
 
     for (int i = 1; i <= 2; i++) {
@@ -281,7 +281,7 @@ void l_body_open(lua_State *L)
 {
     int core = lua_gettop(L);
 
-    luaL_newmetatable(L, BODY_TYPE);
+    new_box_metatable(L, BOX_BODY, "moonquay.body");
     luaL_newlib(L, methods);
     lua_newtable(L);
     lua_createtable(L, 0, 1); /* core.body = { methods = } */
@@ -302,7 +302,7 @@ static bool has_body(const struct request *request)
 
 static int limits_index(lua_State *L)
 {
-    struct request *request = check_request(L, 1, LIMITS_TYPE);
+    struct request *request = check_request(L, 1, BOX_LIMITS);
     const char *name = luaL_checkstring(L, 2);
 
     if (strcmp(name, "read_only") == 0)
@@ -352,7 +352,7 @@ static int set_max_body(lua_State *L, struct request *request)
 
 static int limits_newindex(lua_State *L)
 {
-    struct request *request = check_request(L, 1, LIMITS_TYPE);
+    struct request *request = check_request(L, 1, BOX_LIMITS);
     const char *name = luaL_checkstring(L, 2);
 
     if (strcmp(name, "max_request_body_size") == 0)
@@ -371,7 +371,7 @@ void l_limits_open(lua_State *L)
 {
     int core = lua_gettop(L);
 
-    luaL_newmetatable(L, LIMITS_TYPE);
+    new_box_metatable(L, BOX_LIMITS, "moonquay.limits");
     lua_pushcfunction(L, limits_index);
     lua_setfield(L, -2, "__index");
     lua_pushcfunction(L, limits_newindex);

@@ -13,7 +13,7 @@
 
 static struct request_box *check_fields(lua_State *L, struct fields **fields)
 {
-    struct request *request = check_request(L, 1, FIELDS_TYPE);
+    struct request *request = check_request(L, 1, BOX_FIELDS);
     struct request_box *box = lua_touserdata(L, 1);
 
     switch (box->which) {
@@ -32,14 +32,11 @@ static struct request_box *check_fields(lua_State *L, struct fields **fields)
 
 int l_fields_push(lua_State *L, struct request *request, enum fields_which which)
 {
-    push_box(L, request, FIELDS_TYPE, 0)->which = (uint8_t)which;
+    push_box(L, request, BOX_FIELDS, 0)->which = (uint16_t)which;
     return 1;
 }
 
 /* ---- rules ---- */
-
-/* Fields that the server writes itself, because message framing depends on them. */
-static const char *const reserved[] = {"transfer-encoding", "keep-alive", "upgrade", NULL};
 
 /* Reference section 8.9: fields that make no sense, or harm, after the content. */
 static const char *const no_trailers[] = {"transfer-encoding",
@@ -91,15 +88,20 @@ static bool has_prefix(struct span name, struct span prefix)
     return name.len >= prefix.len && span_eq_nocase(span_of(name.at, prefix.len), prefix);
 }
 
-static void check_name(lua_State *L, struct span name, enum fields_which which)
+/* Names that the core knows are tokens, and none of the server's own. */
+static void check_name(lua_State *L, struct span name, enum field_id id, enum fields_which which)
 {
+    if (which == FIELDS_TRAILERS && listed(name, no_trailers))
+        luaL_error(L, "%s cannot be a trailer", name.at);
+    if (id == FIELD_TRANSFER_ENCODING || id == FIELD_UPGRADE)
+        luaL_error(L, "%s is written by the server", name.at);
+    if (id != FIELD_OTHER)
+        return;
     if (!field_name_valid(name))
         luaL_error(L, "'%s' is no header name", name.at);
     if (has_prefix(name, SPAN("moonquay-")))
         luaL_error(L, "headers that begin with moonquay- are the server's own");
-    if (which == FIELDS_TRAILERS && listed(name, no_trailers))
-        luaL_error(L, "%s cannot be a trailer", name.at);
-    if (listed(name, reserved))
+    if (span_eq_nocase(name, SPAN("keep-alive")))
         luaL_error(L, "%s is written by the server", name.at);
 }
 
@@ -111,58 +113,55 @@ static bool all_digits(struct span value)
     return value.len > 0 && value.len < 19;
 }
 
-static void check_value(lua_State *L, struct span name, struct span value)
+static void check_value(lua_State *L, struct span name, enum field_id id, struct span value)
 {
     if (!field_value_valid(value))
         luaL_error(L, "the value of header '%s' holds a control character (CR, LF, NUL …)",
                    name.at);
-    switch (field_id_of(name)) {
-    case FIELD_CONTENT_LENGTH:
-        if (!all_digits(value))
-            luaL_error(L, "Content-Length must be a number of bytes from 0 on, not '%s'", value.at);
-        break;
-    case FIELD_CONNECTION:
-        if (!span_eq_nocase(value, SPAN("close")) && !span_eq_nocase(value, SPAN("keep-alive")))
-            luaL_error(L, "Connection can only be set to close or keep-alive");
-        break;
-    default:
-        break;
-    }
+    if (id == FIELD_CONTENT_LENGTH && !all_digits(value))
+        luaL_error(L, "Content-Length must be a number of bytes from 0 on, not '%s'", value.at);
+    if (id == FIELD_CONNECTION && !span_eq_nocase(value, SPAN("close")) &&
+        !span_eq_nocase(value, SPAN("keep-alive")))
+        luaL_error(L, "Connection can only be set to close or keep-alive");
 }
 
 /* ---- setting ---- */
 
-static void add_value(lua_State *L, struct fields *fields, struct span name, int index)
+static void add_value(lua_State *L, struct fields *fields, struct span name, enum field_id id,
+                      int index)
 {
-    /* A copy: what lua_tolstring makes of a number must not change the caller's value. */
-    lua_pushvalue(L, index);
-    if (lua_type(L, -1) != LUA_TSTRING && lua_type(L, -1) != LUA_TNUMBER)
+    int type = lua_type(L, index);
+
+    if (type != LUA_TSTRING && type != LUA_TNUMBER)
         luaL_error(
             L, "the value of header '%s' must be a string, a number or a list of them, not a %s",
-            name.at, luaL_typename(L, -1));
-    struct span value = span_trim(l_to_span(L, -1));
+            name.at, luaL_typename(L, index));
+    /* A copy: what lua_tolstring makes of a number must not change the caller's value. */
+    if (type == LUA_TNUMBER)
+        lua_pushvalue(L, index);
+    struct span value = span_trim(l_to_span(L, type == LUA_TNUMBER ? -1 : index));
 
-    check_value(L, name, value);
+    check_value(L, name, id, value);
     fields_add(fields, arena_copy(fields->arena, name), arena_copy(fields->arena, value));
-    lua_pop(L, 1);
+    if (type == LUA_TNUMBER)
+        lua_pop(L, 1);
 }
 
-static void set_field(lua_State *L, struct fields *fields, struct span name, int index)
+static void set_field(lua_State *L, struct fields *fields, struct span name, enum field_id id,
+                      int index)
 {
-    index = lua_absindex(L, index);
-    if (lua_isnil(L, index)) {
+    if (fields->count > 0)
         fields_remove(fields, name);
-    } else if (lua_type(L, index) == LUA_TTABLE) {
-        fields_remove(fields, name);
-        for (lua_Integer i = 1, n = (lua_Integer)lua_rawlen(L, index); i <= n; i++) {
-            lua_rawgeti(L, index, i);
-            add_value(L, fields, name, -1);
-            lua_pop(L, 1);
-        }
-    } else {
-        if (fields_find(fields, name, 0))
-            fields_remove(fields, name);
-        add_value(L, fields, name, index);
+    if (lua_isnil(L, index))
+        return;
+    if (lua_type(L, index) != LUA_TTABLE) {
+        add_value(L, fields, name, id, index);
+        return;
+    }
+    for (lua_Integer i = 1, n = (lua_Integer)lua_rawlen(L, index); i <= n; i++) {
+        lua_rawgeti(L, index, i);
+        add_value(L, fields, name, id, lua_gettop(L));
+        lua_pop(L, 1);
     }
 }
 
@@ -184,12 +183,13 @@ static int fields_newindex(lua_State *L)
     struct fields *fields;
     struct request_box *box = check_fields(L, &fields);
     struct span name = l_check_span(L, 2);
+    enum field_id id = field_id_of(name);
 
     luaL_checkany(L, 3);
     check_changeable(L, box);
     if (box->which != FIELDS_REQUEST)
-        check_name(L, name, (enum fields_which)box->which);
-    set_field(L, fields, name, 3);
+        check_name(L, name, id, (enum fields_which)box->which);
+    set_field(L, fields, name, id, 3);
     return 0;
 }
 
@@ -199,10 +199,11 @@ static int fields_add_line(lua_State *L)
     struct fields *fields;
     struct request_box *box = check_fields(L, &fields);
     struct span name = l_check_span(L, 2);
+    enum field_id id = field_id_of(name);
 
     check_changeable(L, box);
-    check_name(L, name, (enum fields_which)box->which);
-    add_value(L, fields, name, 3);
+    check_name(L, name, id, (enum fields_which)box->which);
+    add_value(L, fields, name, id, 3);
     return 0;
 }
 
@@ -224,8 +225,11 @@ void l_fields_from_table(lua_State *L, int index, struct fields *fields)
     for (lua_pushnil(L); lua_next(L, index); lua_pop(L, 1)) {
         if (lua_type(L, -2) != LUA_TSTRING)
             luaL_error(L, "a header name must be a string");
-        check_name(L, l_to_span(L, -2), FIELDS_RESPONSE);
-        set_field(L, fields, l_to_span(L, -2), -1);
+        struct span name = l_to_span(L, -2);
+        enum field_id id = field_id_of(name);
+
+        check_name(L, name, id, FIELDS_RESPONSE);
+        set_field(L, fields, name, id, lua_gettop(L));
     }
 }
 
@@ -318,7 +322,7 @@ void l_fields_open(lua_State *L)
 {
     int core = lua_gettop(L);
 
-    luaL_newmetatable(L, FIELDS_TYPE);
+    new_box_metatable(L, BOX_FIELDS, "moonquay.headers");
     luaL_newlib(L, methods);
     lua_pushcclosure(L, fields_index, 1);
     lua_setfield(L, -2, "__index");

@@ -127,7 +127,7 @@ static int push_address(lua_State *L, struct request *request, const struct net_
     return keep(L, request);
 }
 
-static int push_new_box(lua_State *L, struct request *request, const char *type)
+static int push_new_box(lua_State *L, struct request *request, enum box_type type)
 {
     if (push_cached(L, request))
         return 1;
@@ -200,9 +200,9 @@ static int get(lua_State *L, struct request *request, enum getter getter)
     case GET_HEADERS:
         return push_headers(L, request);
     case GET_BODY:
-        return push_new_box(L, request, BODY_TYPE);
+        return push_new_box(L, request, BOX_BODY);
     case GET_LIMITS:
-        return push_new_box(L, request, LIMITS_TYPE);
+        return push_new_box(L, request, BOX_LIMITS);
     case GET_CTX:
     case GET_PARAMS:
         return push_table(L, request);
@@ -211,10 +211,10 @@ static int get(lua_State *L, struct request *request, enum getter getter)
     }
 }
 
-/* Upvalues: members (name to getter or method), methods and getters of the Lua library. */
+/* Upvalues: members (name to getter in C, or method), getters of the Lua library. */
 static int request_index(lua_State *L)
 {
-    struct request *request = check_request(L, 1, REQUEST_TYPE);
+    struct request *request = check_request(L, 1, BOX_REQUEST);
 
     if (request->overridden && push_cached(L, request))
         return 1;
@@ -234,7 +234,7 @@ static int request_index(lua_State *L)
     if (push_cached(L, request))
         return 1;
     lua_pushvalue(L, 2);
-    if (lua_rawget(L, lua_upvalueindex(3)) == LUA_TNIL)
+    if (lua_rawget(L, lua_upvalueindex(2)) == LUA_TNIL)
         return 1;
     lua_pushvalue(L, 1);
     lua_call(L, 1, 1); /* a getter only looks at the head: it never waits */
@@ -243,7 +243,7 @@ static int request_index(lua_State *L)
 
 static int request_newindex(lua_State *L)
 {
-    struct request *request = check_request(L, 1, REQUEST_TYPE);
+    struct request *request = check_request(L, 1, BOX_REQUEST);
     const char *name = luaL_checkstring(L, 2);
 
     for (size_t i = 0; i < sizeof(getters) / sizeof(getters[0]); i++) {
@@ -260,7 +260,7 @@ static int request_newindex(lua_State *L)
 /* req:cancelled() -> false, or the code why ("closed", "reset", "timeout") */
 static int request_cancelled(lua_State *L)
 {
-    struct request *request = check_request(L, 1, REQUEST_TYPE);
+    struct request *request = check_request(L, 1, BOX_REQUEST);
 
     if (request->cancel == 0)
         lua_pushboolean(L, 0);
@@ -273,7 +273,7 @@ static int request_cancelled(lua_State *L)
  * complete */
 static int request_on_cancel(lua_State *L)
 {
-    struct request *request = check_request(L, 1, REQUEST_TYPE);
+    struct request *request = check_request(L, 1, BOX_REQUEST);
 
     luaL_checktype(L, 2, LUA_TFUNCTION);
     lua_settop(L, 2);
@@ -283,7 +283,7 @@ static int request_on_cancel(lua_State *L)
 
 static int request_tostring(lua_State *L)
 {
-    struct request_box *box = luaL_checkudata(L, 1, REQUEST_TYPE);
+    struct request_box *box = check_box(L, 1, BOX_REQUEST);
 
     if (box->request->number != box->number) {
         lua_pushfstring(L, "request %I (ended)", (LUAI_UACINT)box->number);
@@ -307,7 +307,7 @@ void l_request_open(lua_State *L)
 {
     int core = lua_gettop(L);
 
-    luaL_newmetatable(L, REQUEST_TYPE);
+    new_box_metatable(L, BOX_REQUEST, "moonquay.request");
     lua_newtable(L);
     for (size_t i = 0; i < sizeof(getters) / sizeof(getters[0]); i++) {
         lua_pushinteger(L, getters[i].getter);
@@ -315,14 +315,13 @@ void l_request_open(lua_State *L)
     }
     luaL_setfuncs(L, methods, 0);
     lua_newtable(L);
-    lua_newtable(L);
     lua_createtable(L, 0, 2); /* core.request = { methods =, getters = } */
     lua_pushvalue(L, -3);
     lua_setfield(L, -2, "methods");
     lua_pushvalue(L, -2);
     lua_setfield(L, -2, "getters");
     lua_setfield(L, core, "request");
-    lua_pushcclosure(L, request_index, 3);
+    lua_pushcclosure(L, request_index, 2);
     lua_setfield(L, -2, "__index");
     lua_pushcfunction(L, request_newindex);
     lua_setfield(L, -2, "__newindex");

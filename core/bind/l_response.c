@@ -10,6 +10,7 @@
 #include "bind/l_json.h"
 #include "bind/request.h"
 #include "bind/vm_priv.h"
+#include "http/status.h"
 #include "server/exchange.h"
 
 enum { VALUE_HEADERS = 1 };
@@ -46,7 +47,7 @@ static int write_failed(lua_State *L, struct request *request, int code)
 
 static int write_k(lua_State *L, int status, lua_KContext written)
 {
-    struct request *request = check_request(L, 1, RESPONSE_TYPE);
+    struct request *request = check_request(L, 1, BOX_RESPONSE);
     struct span data = l_to_span(L, 2);
 
     if (status == LUA_YIELD && task_waiter(L)->woken < 0) {
@@ -70,7 +71,7 @@ static int write_k(lua_State *L, int status, lua_KContext written)
 /* res:write(data) -> true | nil, err; waits while the client is slow */
 static int response_write(lua_State *L)
 {
-    struct request *request = check_request(L, 1, RESPONSE_TYPE);
+    struct request *request = check_request(L, 1, BOX_RESPONSE);
     struct span data = l_check_span(L, 2);
 
     lua_settop(L, 2);
@@ -90,7 +91,7 @@ static int response_write(lua_State *L)
 /* res:flush() -> true | nil, err: what was written goes out now and not at the next wait */
 static int response_flush(lua_State *L)
 {
-    struct request *request = check_request(L, 1, RESPONSE_TYPE);
+    struct request *request = check_request(L, 1, BOX_RESPONSE);
 
     note_start(L, request);
     int code = exchange_flush(request->exchange);
@@ -115,7 +116,7 @@ static int finish_now(lua_State *L, struct request *request, struct span data)
 
 static int finish_k(lua_State *L, int status, lua_KContext written)
 {
-    struct request *request = check_request(L, 1, RESPONSE_TYPE);
+    struct request *request = check_request(L, 1, BOX_RESPONSE);
     struct span data = l_to_span(L, 2);
 
     if (status == LUA_YIELD && task_waiter(L)->woken < 0) {
@@ -145,7 +146,7 @@ static int finish_k(lua_State *L, int status, lua_KContext written)
 /* res:finish([data]) -> true | nil, err: the answer is complete; the handler may go on */
 static int response_finish(lua_State *L)
 {
-    struct request *request = check_request(L, 1, RESPONSE_TYPE);
+    struct request *request = check_request(L, 1, BOX_RESPONSE);
 
     lua_settop(L, 2);
     if (lua_isnil(L, 2)) {
@@ -160,7 +161,7 @@ static int response_finish(lua_State *L)
 /* res:json(value [, status]) -> true | nil, err: the whole answer */
 static int response_json(lua_State *L)
 {
-    struct request *request = check_request(L, 1, RESPONSE_TYPE);
+    struct request *request = check_request(L, 1, BOX_RESPONSE);
     struct buf text = {0};
 
     luaL_checkany(L, 2);
@@ -198,7 +199,7 @@ static int response_json(lua_State *L)
 /* res:informational(status, headers) -> true | nil, err: 103 Early Hints and its like */
 static int response_informational(lua_State *L)
 {
-    struct request *request = check_request(L, 1, RESPONSE_TYPE);
+    struct request *request = check_request(L, 1, BOX_RESPONSE);
     lua_Integer status = luaL_checkinteger(L, 2);
     struct fields fields;
 
@@ -221,7 +222,7 @@ static int response_informational(lua_State *L)
 /* res:after(fn): fn(req, res) runs when the answer was handed to the system; it may wait */
 static int response_after(lua_State *L)
 {
-    struct request *request = check_request(L, 1, RESPONSE_TYPE);
+    struct request *request = check_request(L, 1, BOX_RESPONSE);
 
     luaL_checktype(L, 2, LUA_TFUNCTION);
     lua_settop(L, 2);
@@ -241,36 +242,60 @@ static int push_headers(lua_State *L, struct request *request)
     return 1;
 }
 
-/* Upvalues: methods in C, methods of the Lua library. */
+enum getter {
+    GET_STATUS = 1,
+    GET_REASON,
+    GET_HEADERS,
+    GET_TRAILERS,
+    GET_STARTED,
+    GET_FINISHED,
+    GET_REQUEST
+};
+
+static const struct {
+    const char *name;
+    enum getter getter;
+} getters[] = {
+    {"status", GET_STATUS},     {"reason", GET_REASON},   {"headers", GET_HEADERS},
+    {"trailers", GET_TRAILERS}, {"started", GET_STARTED}, {"finished", GET_FINISHED},
+    {"request", GET_REQUEST},
+};
+
+static int get(lua_State *L, struct request *request, enum getter getter)
+{
+    struct exchange *exchange = request->exchange;
+
+    switch (getter) {
+    case GET_HEADERS:
+        return push_headers(L, request);
+    case GET_STATUS:
+        lua_pushinteger(L, exchange->status);
+        return 1;
+    case GET_REASON:
+        l_push_span(L, exchange->reason.at ? exchange->reason : status_reason(exchange->status));
+        return 1;
+    case GET_TRAILERS:
+        return l_fields_push(L, request, FIELDS_TRAILERS);
+    case GET_STARTED:
+        lua_pushboolean(L, exchange->phase >= EXCHANGE_STARTED);
+        return 1;
+    case GET_FINISHED:
+        lua_pushboolean(L, exchange->phase >= EXCHANGE_FINISHED);
+        return 1;
+    default:
+        push_box(L, request, BOX_REQUEST, 2);
+        return 1;
+    }
+}
+
+/* Upvalue: members, name to getter or method; the Lua library adds to it. */
 static int response_index(lua_State *L)
 {
-    struct request *request = check_request(L, 1, RESPONSE_TYPE);
-    const char *name = lua_tostring(L, 2);
+    struct request *request = check_request(L, 1, BOX_RESPONSE);
 
     lua_pushvalue(L, 2);
-    if (lua_rawget(L, lua_upvalueindex(1)) != LUA_TNIL)
-        return 1;
-    lua_pushvalue(L, 2);
-    if (lua_rawget(L, lua_upvalueindex(2)) != LUA_TNIL)
-        return 1;
-    if (name == NULL)
-        return 0;
-    if (strcmp(name, "headers") == 0)
-        return push_headers(L, request);
-    if (strcmp(name, "status") == 0)
-        lua_pushinteger(L, request->exchange->status);
-    else if (strcmp(name, "started") == 0)
-        lua_pushboolean(L, request->exchange->phase >= EXCHANGE_STARTED);
-    else if (strcmp(name, "finished") == 0)
-        lua_pushboolean(L, request->exchange->phase >= EXCHANGE_FINISHED);
-    else if (strcmp(name, "trailers") == 0)
-        return l_fields_push(L, request, FIELDS_TRAILERS);
-    else if (strcmp(name, "request") == 0)
-        push_box(L, request, REQUEST_TYPE, 2);
-    else if (strcmp(name, "reason") == 0)
-        l_push_span(L, request->exchange->reason);
-    else
-        return 0;
+    if (lua_rawget(L, lua_upvalueindex(1)) == LUA_TNUMBER)
+        return get(L, request, (enum getter)lua_tointeger(L, -1));
     return 1;
 }
 
@@ -306,13 +331,13 @@ static void replace_headers(lua_State *L, struct request *request)
 
 static int response_newindex(lua_State *L)
 {
-    struct request *request = check_request(L, 1, RESPONSE_TYPE);
+    struct request *request = check_request(L, 1, BOX_RESPONSE);
     const char *name = luaL_checkstring(L, 2);
 
     if (strcmp(name, "status") == 0)
         set_status(L, request);
     else if (strcmp(name, "request") == 0)
-        push_box(L, request, REQUEST_TYPE, 2);
+        push_box(L, request, BOX_REQUEST, 2);
     else if (strcmp(name, "reason") == 0)
         set_reason(L, request);
     else if (strcmp(name, "headers") == 0)
@@ -337,14 +362,17 @@ void l_response_open(lua_State *L)
 {
     int core = lua_gettop(L);
 
-    luaL_newmetatable(L, RESPONSE_TYPE);
+    new_box_metatable(L, BOX_RESPONSE, "moonquay.response");
     luaL_newlib(L, methods);
-    lua_newtable(L);
+    for (size_t i = 0; i < sizeof(getters) / sizeof(getters[0]); i++) {
+        lua_pushinteger(L, getters[i].getter);
+        lua_setfield(L, -2, getters[i].name);
+    }
     lua_createtable(L, 0, 1); /* core.response = { methods = } */
     lua_pushvalue(L, -2);
     lua_setfield(L, -2, "methods");
     lua_setfield(L, core, "response");
-    lua_pushcclosure(L, response_index, 2);
+    lua_pushcclosure(L, response_index, 1);
     lua_setfield(L, -2, "__index");
     lua_pushcfunction(L, response_newindex);
     lua_setfield(L, -2, "__newindex");

@@ -73,25 +73,48 @@ static void request_over(struct request *request)
     }
 }
 
-struct request *check_request(lua_State *L, int index, const char *type)
+/* Cheaper than luaL_checkudata, which looks the type's name up for each call of a method. */
+struct request_box *check_box(lua_State *L, int index, enum box_type type)
 {
-    struct request_box *box = luaL_checkudata(L, index, type);
+    struct request_box *box = lua_touserdata(L, index);
 
-    if (box->request->number != box->number) {
-        luaL_error(L, "request %I has ended: take what you need from %s before the handler returns",
-                   (LUAI_UACINT)box->number, strrchr(type, '.') + 1);
+    if (box == NULL || lua_rawlen(L, index) != sizeof(*box) || box->type != type) {
+        const struct vm *vm = vm_of(L);
+
+        lua_rawgeti(L, LUA_REGISTRYINDEX, vm->box_metatables[type - BOX_REQUEST]);
+        lua_getfield(L, -1, "__name");
+        luaL_typeerror(L, index, lua_tostring(L, -1));
     }
+    return box;
+}
+
+struct request *check_request(lua_State *L, int index, enum box_type type)
+{
+    struct request_box *box = check_box(L, index, type);
+
+    if (box->request->number != box->number)
+        luaL_error(L, "request %I has ended: take what you need from it before the handler returns",
+                   (LUAI_UACINT)box->number);
     return box->request;
 }
 
-struct request_box *push_box(lua_State *L, struct request *request, const char *type, int values)
+struct request_box *push_box(lua_State *L, struct request *request, enum box_type type, int values)
 {
     struct request_box *box = lua_newuserdatauv(L, sizeof(*box), values);
 
+    box->type = (uint16_t)type;
     box->request = request;
     box->number = request->number;
-    luaL_setmetatable(L, type);
+    lua_rawgeti(L, LUA_REGISTRYINDEX, request->vm->box_metatables[type - BOX_REQUEST]);
+    lua_setmetatable(L, -2);
     return box;
+}
+
+void new_box_metatable(lua_State *L, enum box_type type, const char *name)
+{
+    luaL_newmetatable(L, name);
+    lua_pushvalue(L, -1);
+    vm_of(L)->box_metatables[type - BOX_REQUEST] = luaL_ref(L, LUA_REGISTRYINDEX);
 }
 
 const char *request_here(lua_State *L, struct request *request)
@@ -232,8 +255,8 @@ static void after_answer(struct request *request)
         return;
     }
     lua_remove(T, -2);
-    push_box(T, request, REQUEST_TYPE, 2);
-    push_box(T, request, RESPONSE_TYPE, 1);
+    push_box(T, request, BOX_REQUEST, 2);
+    push_box(T, request, BOX_RESPONSE, 1);
     run_stage(request, STAGE_AFTER, 2);
 }
 
@@ -331,9 +354,9 @@ static void respond_by_hook(struct request *request, int results)
         return;
     }
     lua_insert(T, 1);
-    push_box(T, request, REQUEST_TYPE, 2);
+    push_box(T, request, BOX_REQUEST, 2);
     lua_insert(T, 2);
-    push_box(T, request, RESPONSE_TYPE, 1);
+    push_box(T, request, BOX_RESPONSE, 1);
     lua_insert(T, 3);
     run_stage(request, STAGE_RESPOND, results + 2);
 }
@@ -448,8 +471,8 @@ static void answer_failure(struct request *request, lua_State *L)
         bare_failure(request);
         return;
     }
-    push_box(T, request, REQUEST_TYPE, 2);
-    push_box(T, request, RESPONSE_TYPE, 1);
+    push_box(T, request, BOX_REQUEST, 2);
+    push_box(T, request, BOX_RESPONSE, 1);
     lua_pushvalue(L, -1);
     lua_pushvalue(L, -3);
     lua_xmove(L, T, 2);
@@ -572,8 +595,8 @@ static void request_run(struct request *request)
     if (request->cancel)
         task->cancel = request->cancel;
     lua_rawgeti(task->T, LUA_REGISTRYINDEX, request->app->handler_ref);
-    push_box(task->T, request, REQUEST_TYPE, 2);
-    push_box(task->T, request, RESPONSE_TYPE, 1);
+    push_box(task->T, request, BOX_REQUEST, 2);
+    push_box(task->T, request, BOX_RESPONSE, 1);
     task_start(task, 2);
 }
 

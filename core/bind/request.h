@@ -44,26 +44,31 @@ struct request {
     const char *started_at, *reading_at; /* file:line, in the exchange's arena */
 };
 
-struct request_box {
-    struct request *request;
-    uint64_t number;
-    uint8_t which; /* of a fields box: enum fields_which */
-};
+/* What a box stands for. The numbers tell our userdata from foreign ones of the same size. */
+enum box_type { BOX_REQUEST = 0x6d71, BOX_RESPONSE, BOX_FIELDS, BOX_BODY, BOX_LIMITS, BOX_END };
+#define BOX_TYPES (BOX_END - BOX_REQUEST)
 
 enum fields_which { FIELDS_REQUEST, FIELDS_RESPONSE, FIELDS_TRAILERS };
 
-#define REQUEST_TYPE  "moonquay.request"
-#define RESPONSE_TYPE "moonquay.response"
-#define FIELDS_TYPE   "moonquay.headers"
-#define BODY_TYPE     "moonquay.body"
-#define LIMITS_TYPE   "moonquay.limits"
+struct request_box {
+    uint16_t type;  /* enum box_type */
+    uint16_t which; /* of a fields box: enum fields_which */
+    struct request *request;
+    uint64_t number;
+};
 
 /* The live request behind the box at index; raises when it is of another type or the request has
  * ended. */
-struct request *check_request(lua_State *L, int index, const char *type);
+struct request *check_request(lua_State *L, int index, enum box_type type);
+
+/* The same for a box whose request may have ended. */
+struct request_box *check_box(lua_State *L, int index, enum box_type type);
 
 /* Pushes a box with so many user values. */
-struct request_box *push_box(lua_State *L, struct request *request, const char *type, int values);
+struct request_box *push_box(lua_State *L, struct request *request, enum box_type type, int values);
+
+/* Pushes the new metatable of a type of box, named for messages, and remembers it. */
+void new_box_metatable(lua_State *L, enum box_type type, const char *name);
 
 /* Remembers where the running Lua function is, for messages; in the arena. */
 const char *request_here(lua_State *L, struct request *request);

@@ -31,14 +31,14 @@ static void *allocate(void *owner, void *old, size_t old_size, size_t size)
     if (old == NULL)
         old_size = 0;
     if (size == 0) {
-        free(old);
+        alloc_release(&vm->alloc, old, old_size);
         vm->bytes -= old_size;
         return NULL;
     }
     if (vm->in_lua && !vm->loading && size > old_size &&
         vm->bytes + (size - old_size) > (size_t)vm->settings->memory_limit)
         return NULL;
-    void *memory = realloc(old, size);
+    void *memory = alloc_resize(&vm->alloc, old, old_size, size);
 
     if (memory)
         vm->bytes += size - old_size;
@@ -171,6 +171,7 @@ void vm_free(struct vm *vm)
     tasks_fini(vm);
     loop_call_cancel(&vm->idle_call);
     lua_close(vm->L);
+    alloc_fini(&vm->alloc);
     requests_fini(vm);
     buf_fini(&vm->server_settings);
     buf_fini(&vm->warning);

@@ -10,6 +10,7 @@
 
 #include "base/buf.h"
 #include "base/list.h"
+#include "bind/alloc.h"
 #include "bind/task.h"
 #include "bind/vm.h"
 #include "net/loop.h"
@@ -50,8 +51,10 @@ struct vm {
     unsigned running_requests, idle_request_count;
     struct lua_app *app; /* of a worker; tests make their own */
     int hooks_ref;
+    int box_metatables[5]; /* registry, by enum box_type */
 
     /* memory */
+    struct alloc alloc;
     size_t bytes;
     volatile sig_atomic_t in_lua;
 
