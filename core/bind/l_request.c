@@ -227,10 +227,6 @@ static int request_index(lua_State *L)
     if (type != LUA_TNIL)
         return 1;
     lua_settop(L, 2);
-    lua_pushvalue(L, 2);
-    if (lua_rawget(L, lua_upvalueindex(2)) != LUA_TNIL)
-        return 1;
-    lua_settop(L, 2);
     if (push_cached(L, request))
         return 1;
     lua_pushvalue(L, 2);
