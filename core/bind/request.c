@@ -170,11 +170,11 @@ static int wait_blocking(lua_State *L, struct request *request, bool for_content
 {
     int64_t ms = request->vm->settings->cpu_limit_ms;
 
-    if (!request->allow_synchronous_io) {
-        lua_pushliteral(L, "allow_synchronous_io is false: ");
-        luaL_where(L, 1);
-        return task_refuse_wait(L);
-    }
+    if (!request->allow_synchronous_io)
+        return luaL_error(L,
+                          "cannot wait inside %s, and allow_synchronous_io is false: read and "
+                          "write outside of it",
+                          task_blocking_function(L));
     return exchange_block(request->exchange, for_content, ms > 60000 ? 60000 : (int)ms);
 }
 

@@ -306,7 +306,7 @@ struct task *task_waiter(lua_State *L)
 }
 
 /* The C function below which Lua cannot be suspended, for the message. */
-static const char *blocking_function(lua_State *L)
+const char *task_blocking_function(lua_State *L)
 {
     lua_Debug frame;
 
@@ -331,7 +331,7 @@ int task_refuse_wait(lua_State *L)
     return luaL_error(L,
                       "cannot wait inside %s: collect first and wait afterwards, or use its "
                       "version in moonquay.util",
-                      blocking_function(L));
+                      task_blocking_function(L));
 }
 
 static int wait_in_main(lua_State *L, enum task_wait wait, lua_KFunction k, lua_KContext context)

@@ -107,4 +107,7 @@ void task_kill(struct task *task);
 /* Raises the error for a wait where none is possible. */
 int task_refuse_wait(lua_State *L);
 
+/* The name of the C function below which Lua cannot be suspended now; on L's stack. */
+const char *task_blocking_function(lua_State *L);
+
 #endif
