@@ -86,8 +86,8 @@ int request_fail(lua_State *L, struct request *request, int code);
 /* Adds a function (on top of the stack, popped) to the list that ref holds. */
 void request_add_function(lua_State *L, int *ref);
 
-/* Writes the whole string at index as content; a continuation for big answers. */
-int request_send_whole(lua_State *L);
+/* The request needs neither its exchange nor its task any more; the next queued one starts. */
+void request_over(struct request *request);
 
 /* The modules' tables. Each pushes nothing and needs the core table on top of the stack. */
 void l_request_open(lua_State *L);
