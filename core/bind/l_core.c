@@ -171,8 +171,10 @@ static int l_set_option(lua_State *L)
 
     if (server_wide)
         mem_free(trial);
-    if (code < 0)
-        return luaL_error(L, "%s%s", where, text.text);
+    if (code < 0) {
+        lua_pushfstring(L, "%s%s", where, text.text); /* luaL_error would add its own place */
+        return lua_error(L);
+    }
     if (server_wide) {
         buf_append(&vm->server_settings, span_of(key, strlen(key) + 1));
         buf_append(&vm->server_settings, span_of(value, strlen(value) + 1));

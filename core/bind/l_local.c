@@ -26,12 +26,17 @@ struct l_server {
     struct tally_slot slot;
 };
 
-struct l_connection {
-    int fd; /* -1 when closed */
-    struct vm *vm;
+/* One direction: who waits for it. */
+struct l_way {
     struct loop_io io;
     bool watching;
     struct task *waiter;
+};
+
+struct l_connection {
+    int fd; /* -1 when closed */
+    struct vm *vm;
+    struct l_way in, out; /* one task may send while another receives */
 };
 
 /* ---- server ---- */
@@ -43,8 +48,7 @@ static int server_gc(lua_State *L)
     if (self->server)
         server_abort(
             self->server); /* tasks learn of it; the memory is needed until they are gone */
-    luaL_unref(L, LUA_REGISTRYINDEX, self->app.handler_ref);
-    self->app.handler_ref = LUA_NOREF;
+    lua_app_fini(&self->app);
     return 0;
 }
 
@@ -95,59 +99,75 @@ static struct l_connection *check_connection(lua_State *L)
     return self;
 }
 
-static void unwatch(struct l_connection *self)
+static void unwatch(struct l_connection *self, struct l_way *way)
 {
-    if (self->watching)
-        loop_io_stop(self->vm->loop, &self->io);
-    self->watching = false;
-    self->waiter = NULL;
+    if (way->watching)
+        loop_io_stop(self->vm->loop, &way->io);
+    way->watching = false;
+    way->waiter = NULL;
 }
 
-static void on_ready(struct loop_io *io, int events)
+static void on_ready(struct l_connection *self, struct l_way *way)
 {
-    struct l_connection *self = LIST_OWNER(io, struct l_connection, io);
-    struct task *waiter = self->waiter;
+    struct task *waiter = way->waiter;
 
-    (void)events;
-    unwatch(self);
+    unwatch(self, way);
     if (waiter)
         task_wake(waiter, WAIT_EVENT, 0);
 }
 
-static int wait_ready(lua_State *L, struct l_connection *self, int events, double seconds,
+static void on_readable(struct loop_io *io, int events)
+{
+    struct l_connection *self = LIST_OWNER(io, struct l_connection, in.io);
+
+    (void)events;
+    on_ready(self, &self->in);
+}
+
+static void on_writable(struct loop_io *io, int events)
+{
+    struct l_connection *self = LIST_OWNER(io, struct l_connection, out.io);
+
+    (void)events;
+    on_ready(self, &self->out);
+}
+
+static int wait_ready(lua_State *L, struct l_connection *self, struct l_way *way, double seconds,
                       lua_KFunction k, lua_KContext context)
 {
     struct task *task = task_waiter(L);
+    bool reading = way == &self->in;
 
     if (task->cancel)
         return l_fail(L, task->cancel, NULL);
-    if (self->waiter)
+    if (way->waiter)
         return luaL_error(L, "another task waits for this connection");
     if (!task_can_wait(L))
         return task_refuse_wait(L);
-    self->waiter = task;
-    self->watching = true;
-    loop_io_start(self->vm->loop, &self->io, self->fd, events, on_ready);
+    way->waiter = task;
+    way->watching = true;
+    loop_io_start(self->vm->loop, &way->io, self->fd, reading ? LOOP_READ : LOOP_WRITE,
+                  reading ? on_readable : on_writable);
     if (seconds >= 0)
         loop_alarm_start(self->vm->loop, &task->alarm, seconds);
     return task_park(L, WAIT_EVENT, k, context);
 }
 
 /* After a wait: 0, or why it ended. */
-static int waited(lua_State *L, struct l_connection *self, int status)
+static int waited(lua_State *L, struct l_connection *self, struct l_way *way, int status)
 {
     int code = status == LUA_YIELD ? task_waiter(L)->woken : 0;
 
     if (code < 0)
-        unwatch(self);
+        unwatch(self, way);
     return code;
 }
 
 static int send_k(lua_State *L, int status, lua_KContext sent)
 {
-    struct l_connection *self = check_connection(L);
+    struct l_connection *self = lua_touserdata(L, 1);
     struct span data = l_to_span(L, 2);
-    int code = waited(L, self, status);
+    int code = waited(L, self, &self->out, status);
 
     while (code == 0 && (size_t)sent < data.len) {
         ssize_t done = send(self->fd, data.at + sent, data.len - (size_t)sent, MSG_NOSIGNAL);
@@ -158,7 +178,7 @@ static int send_k(lua_State *L, int status, lua_KContext sent)
             sent += done;
     }
     if (code == ERR_AGAIN)
-        return wait_ready(L, self, LOOP_WRITE, -1, send_k, sent);
+        return wait_ready(L, self, &self->out, -1, send_k, sent);
     if (code < 0)
         return l_fail(L, code, NULL);
     lua_pushboolean(L, 1);
@@ -176,8 +196,8 @@ static int connection_send(lua_State *L)
 
 static int receive_k(lua_State *L, int status, lua_KContext context)
 {
-    struct l_connection *self = check_connection(L);
-    int code = waited(L, self, status);
+    struct l_connection *self = lua_touserdata(L, 1);
+    int code = waited(L, self, &self->in, status);
     char bytes[RECEIVE_BYTES];
 
     if (code == 0) {
@@ -190,7 +210,7 @@ static int receive_k(lua_State *L, int status, lua_KContext context)
         code = got == 0 ? ERR_CLOSED : err_from_errno(errno);
     }
     if (code == ERR_AGAIN)
-        return wait_ready(L, self, LOOP_READ, luaL_optnumber(L, 2, -1), receive_k, context);
+        return wait_ready(L, self, &self->in, luaL_optnumber(L, 2, -1), receive_k, context);
     return l_fail(L, code, NULL);
 }
 
@@ -209,14 +229,30 @@ static int connection_shutdown(lua_State *L)
     return 0;
 }
 
-static int connection_close(lua_State *L)
+/* Nobody waits for what nobody holds; and when the state closes, the tasks are gone before. */
+static int connection_gc(lua_State *L)
 {
     struct l_connection *self = luaL_checkudata(L, 1, CONNECTION_TYPE);
 
-    unwatch(self);
+    unwatch(self, &self->in);
+    unwatch(self, &self->out);
     if (self->fd >= 0)
         close(self->fd);
     self->fd = -1;
+    return 0;
+}
+
+/* connection:close(); whoever waits for it gets nil and "closed" */
+static int connection_close(lua_State *L)
+{
+    struct l_connection *self = luaL_checkudata(L, 1, CONNECTION_TYPE);
+    struct task *reader = self->in.waiter, *writer = self->out.waiter;
+
+    connection_gc(L);
+    if (reader)
+        task_wake(reader, WAIT_EVENT, ERR_CLOSED);
+    if (writer)
+        task_wake(writer, WAIT_EVENT, ERR_CLOSED);
     return 0;
 }
 
@@ -242,7 +278,7 @@ void l_local_open(lua_State *L)
     luaL_newmetatable(L, CONNECTION_TYPE);
     luaL_newlib(L, connection_methods);
     lua_setfield(L, -2, "__index");
-    lua_pushcfunction(L, connection_close);
+    lua_pushcfunction(L, connection_gc);
     lua_setfield(L, -2, "__gc");
     lua_settop(L, core);
     lua_pushcfunction(L, new_server);

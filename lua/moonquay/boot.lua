@@ -15,7 +15,8 @@ local boot = {}
 
 local EXPECTED = "return a function(req, res) or an app made by moonquay.app()"
 
---- What an app's file returned, as a function(req, res); or nil and what is wrong with it.
+--- What an app's file returned, as a function(req, res), and for an app perhaps its exact routes; or
+-- nil and what is wrong with it.
 function boot.handler(value)
   local meta = getmetatable(value)
   if type(value) == "function" then
@@ -33,11 +34,11 @@ function boot.handler(value)
 end
 
 local function loaded(value)
-  local handler, reason = boot.handler(value)
+  local handler, more = boot.handler(value)
   if core.in_server then
     guard.watch_globals()
   end
-  return handler, reason
+  return handler, more
 end
 
 local function add(target, source)

@@ -35,7 +35,8 @@ function moonquay.app(settings)
   if settings ~= nil and type(settings) ~= "table" then
     error(("the settings of an app are a table, not a %s"):format(type(settings)), 2)
   end
-  return App.new(settings, 2)
+  local app = App.new(settings, 2) -- no tail call: the levels of error places count this function
+  return app
 end
 
 --- Lets others run for so long. Nil and an error when the task is cancelled before.
