@@ -1,6 +1,6 @@
 /*
- * Listening sockets: bound by the master, served by a worker. A worker that runs out of descriptors stops
- * accepting for a short while instead of spinning.
+ * Listening sockets: bound by the master, served by a worker. A worker that runs out of descriptors
+ * stops accepting for a short while instead of spinning.
  */
 #ifndef NET_LISTENER_H
 #define NET_LISTENER_H
@@ -12,23 +12,26 @@
 #define LISTENER_BACKLOG 4096 /* the kernel caps it at net.core.somaxconn */
 
 /*
- * Binds and listens. exclusive: the first socket of an address, bound before SO_REUSEPORT is set on it, so that it fails when
- * anybody, also a server of the same user, has the port; otherwise one that joins the group of the first.
- * addr->port 0 takes a free port and writes it back. Returns the descriptor (non-blocking, close-on-exec), or
- * ERR_IN_USE, ERR_PERMISSION, ERR_LIMIT, ERR_UNSUPPORTED (no such address family), with text saying which address.
+ * Binds and listens. exclusive: the first socket of an address, bound before SO_REUSEPORT is set on
+ * it, so that it fails when anybody, also a server of the same user, has the port; otherwise one
+ * that joins the group of the first. addr->port 0 takes a free port and writes it back. Returns the
+ * descriptor (non-blocking, close-on-exec), or ERR_IN_USE, ERR_PERMISSION, ERR_LIMIT,
+ * ERR_UNSUPPORTED (no such address family), with text saying which address.
  */
 int listener_bind(struct net_addr *addr, bool exclusive, struct err_text *text);
 
 struct listener;
 
-/* Called for each accepted connection: non-blocking, close-on-exec, TCP_NODELAY. The callee takes fd. */
+/* Called for each accepted connection: non-blocking, close-on-exec, TCP_NODELAY. The callee takes
+ * fd. */
 typedef void listener_accept_fn(void *owner, int fd, const struct net_addr *peer);
 
 /* Serves fd from now on. Takes fd. At most batch connections are accepted in one turn. */
-struct listener *listener_start(struct loop *loop, int fd, unsigned batch, listener_accept_fn *accepted,
-                                void *owner);
+struct listener *listener_start(struct loop *loop, int fd, unsigned batch,
+                                listener_accept_fn *accepted, void *owner);
 
-/* Accepts what waits in the socket's queue, then stops and frees; the socket itself stays open elsewhere if it is shared. */
+/* Accepts what waits in the socket's queue, then stops and frees; the socket itself stays open
+ * elsewhere if it is shared. */
 void listener_stop(struct listener *listener);
 
 #endif
