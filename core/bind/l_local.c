@@ -52,19 +52,21 @@ static int server_gc(lua_State *L)
     return 0;
 }
 
-/* server(handler) -> server; handler is function(req, res) */
+/* server(handler [, routes]) -> server; as load_app returned them */
 static int new_server(lua_State *L)
 {
     struct vm *vm = vm_of(L);
 
     luaL_checkany(L, 1);
+    lua_settop(L, 2);
     struct l_server *self = lua_newuserdatauv(L, sizeof(*self), 1);
 
     *self = (struct l_server){0};
     lua_app_init(&self->app, vm);
     luaL_setmetatable(L, SERVER_TYPE);
     lua_pushvalue(L, 1);
-    self->app.handler_ref = luaL_ref(L, LUA_REGISTRYINDEX);
+    lua_pushvalue(L, 2);
+    lua_app_take(&self->app, L);
     self->server = server_new(vm->loop, vm->settings, &self->slot, NULL, 0);
     server_set_handler(self->server, &self->app.handler);
     return 1;

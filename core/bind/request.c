@@ -206,6 +206,29 @@ int request_wait_room(lua_State *L, struct request *request, lua_KFunction k, lu
 
 /* ---- what the server calls ---- */
 
+/* An exact route is found here, which spares Lua a call and two look-ups; else the app itself is
+ * run. */
+static void push_handler(const struct request *request, lua_State *T)
+{
+    const struct lua_app *app = request->app;
+    const struct h1_head *head = &request->exchange->head;
+
+    if (app->routes_ref != LUA_NOREF) {
+        lua_rawgeti(T, LUA_REGISTRYINDEX, app->routes_ref);
+        l_push_span(T, head->target.path);
+        if (lua_rawget(T, -2) == LUA_TTABLE) {
+            l_push_span(T, head->method);
+            if (lua_rawget(T, -2) == LUA_TFUNCTION) {
+                lua_replace(T, 1);
+                lua_settop(T, 1);
+                return;
+            }
+        }
+        lua_settop(T, 0);
+    }
+    lua_rawgeti(T, LUA_REGISTRYINDEX, app->handler_ref);
+}
+
 /* The task that runs the handler, its function and two arguments on the stack. */
 static struct task *request_task(struct request *request)
 {
@@ -217,7 +240,7 @@ static struct task *request_task(struct request *request)
     task->request_number = request->number;
     task->cancel = request->cancel;
     request->task = task;
-    lua_rawgeti(task->T, LUA_REGISTRYINDEX, request->app->handler_ref);
+    push_handler(request, task->T);
     push_box(task->T, request, BOX_REQUEST, 2);
     push_box(task->T, request, BOX_RESPONSE, 1);
     return task;
@@ -302,7 +325,7 @@ void requests_init(struct vm *vm)
 void lua_app_init(struct lua_app *app, struct vm *vm)
 {
     app->vm = vm;
-    app->handler_ref = LUA_NOREF;
+    app->handler_ref = app->routes_ref = LUA_NOREF;
     app->handler = (struct handler){
         .context = app,
         .start = on_start,
@@ -324,4 +347,20 @@ void requests_fini(struct vm *vm)
     }
     while ((node = list_take(&vm->idle_requests)) != NULL)
         mem_free(LIST_OWNER(node, struct request, node));
+}
+
+void lua_app_take(struct lua_app *app, lua_State *L)
+{
+    if (lua_istable(L, -1))
+        app->routes_ref = luaL_ref(L, LUA_REGISTRYINDEX);
+    else
+        lua_pop(L, 1);
+    app->handler_ref = luaL_ref(L, LUA_REGISTRYINDEX);
+}
+
+void lua_app_fini(struct lua_app *app)
+{
+    luaL_unref(app->vm->L, LUA_REGISTRYINDEX, app->handler_ref);
+    luaL_unref(app->vm->L, LUA_REGISTRYINDEX, app->routes_ref);
+    app->handler_ref = app->routes_ref = LUA_NOREF;
 }

@@ -20,11 +20,16 @@
 struct lua_app {
     struct vm *vm;
     int handler_ref; /* registry: function(req, res) */
+    int routes_ref;  /* registry: path to method to function, looked at first; or LUA_NOREF */
     struct handler handler;
 };
 
-/* Fills app->handler; handler_ref is set by the caller. */
+/* Fills app->handler; the functions come by lua_app_take. */
 void lua_app_init(struct lua_app *app, struct vm *vm);
+
+/* Takes the handler and the table of exact routes, or nil, that lie on top of L. */
+void lua_app_take(struct lua_app *app, lua_State *L);
+void lua_app_fini(struct lua_app *app);
 
 struct request {
     struct list node; /* among the queued, or the free ones */

@@ -253,9 +253,8 @@ static void load_take_handler(struct vm *vm, struct task *task)
         lua_pop(vm->L, 1);
         return;
     }
-    lua_settop(T, 1);
-    lua_xmove(T, vm->L, 1);
-    vm->app->handler_ref = luaL_ref(vm->L, LUA_REGISTRYINDEX);
+    lua_settop(T, 2);
+    lua_app_take(vm->app, T);
     load_done(vm, 0, NULL);
 }
 

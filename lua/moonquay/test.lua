@@ -176,17 +176,17 @@ end
 ---@return moonquay.TestClient
 function test.client(app, options)
   options = options or {}
-  local handler, reason
+  local handler, more
   if type(app) == "string" then
-    handler, reason = core.load_app(app)
+    handler, more = core.load_app(app)
   else
-    handler, reason = boot.handler(app)
+    handler, more = boot.handler(app)
   end
   if not handler then
-    error(tostring(reason), 2)
+    error(tostring(more), 2)
   end
   return setmetatable({
-    server = core.server(handler),
+    server = core.server(handler, more),
     headers = options.headers or {},
     jar = options.cookies and {} or nil,
     deadline = options.deadline or DEADLINE,
