@@ -57,11 +57,21 @@ static int parse_port(struct span digits, uint16_t *port)
     return 0;
 }
 
+/* Up to the last colon outside brackets: what has more of them is told that it needs brackets. */
+static size_t host_length(struct span authority)
+{
+    size_t length = authority.len;
+
+    while (length > 0 && authority.at[length - 1] != ':' && authority.at[length - 1] != ']')
+        length--;
+    return length == 0 || authority.at[length - 1] == ']' ? authority.len : length - 1;
+}
+
 /* NULL, or what is wrong with the URL. */
 static const char *parse_one(struct endpoint *endpoint, struct span url)
 {
     const struct span scheme = SPAN("http://");
-    size_t host_len = 0;
+    size_t host_len;
 
     memset(endpoint, 0, sizeof(*endpoint));
     if (url.len >= 8 && strncasecmp(url.at, "https://", 8) == 0)
@@ -73,10 +83,7 @@ static const char *parse_one(struct endpoint *endpoint, struct span url)
         url.len--;
     if (url.len > 0 && memchr(url.at, '/', url.len))
         return "only the path / can be served";
-    while (host_len < url.len && url.at[host_len] != ':')
-        if (url.at[host_len++] == '[')
-            while (host_len < url.len && url.at[host_len - 1] != ']')
-                host_len++;
+    host_len = host_length(url);
     if (host_len == 0 || host_len >= sizeof(endpoint->host))
         return "there is no host";
     memcpy(endpoint->host, url.at, host_len);

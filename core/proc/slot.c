@@ -151,7 +151,11 @@ static void on_failed(struct slot *slot, const struct ipc_message *message)
     struct span text = buf_span(&message->text);
 
     if (slot->master->state == MASTER_STARTING) {
-        master_fail(slot->master, (int)message->value, "%.*s", (int)text.len, text.at);
+        const char *app = slot->master->options->app;
+        bool names_app = memmem(text.at, text.len, app, strlen(app)) != NULL;
+
+        master_fail(slot->master, (int)message->value, "%s%s%.*s", names_app ? "" : app,
+                    names_app ? "" : ": ", (int)text.len, text.at);
         return;
     }
     struct log_line line;

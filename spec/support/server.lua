@@ -191,17 +191,20 @@ end
 
 --- Starts a server and waits until it serves.
 -- options: app (the text of a file) or path; options (words of the command line, later ones win);
--- env; cwd; ready = false to not wait; wrap (words before the command).
+-- env; cwd; ready = false to not wait; wrap (words before the command); bare = true for no words
+-- but options, on the default address and as many workers as there are CPUs.
 function server.start(options)
   local dir = temp.dir()
-  local path = options.path or dir:write("app.lua", options.app)
+  local path = options.path or options.app and dir:write("app.lua", options.app)
   local argv = {}
   local function add(words)
     table.move(words, 1, #words, #argv + 1, argv)
   end
   add(options.wrap or {})
-  add({ options.executable or server.executable, "serve", path, "--urls", "http://127.0.0.1:0" })
-  add({ "--workers", "1", "--no-dev", "--access-log", "off" })
+  add({ options.executable or server.executable, "serve", path })
+  if not options.bare then
+    add({ "--urls", "http://127.0.0.1:0", "--workers", "1", "--no-dev", "--access-log", "off" })
+  end
   add(options.options or {})
   local self = spawn(argv, options)
   self.temp = dir
@@ -214,13 +217,14 @@ function server.start(options)
       error(("the server did not start (%s); standard error:\n%s"):format(
         status and (status.exit or status.signal) or "it still runs", self.text.stderr), 2)
     end
-    self.host = host == "localhost" and "127.0.0.1" or host:gsub("[%[%]]", "")
+    self.host = host:match("^%[?(%x*[.:][%x.:]*)%]?$") or "127.0.0.1"
     self.port = tonumber(port)
   end
   return self
 end
 
---- Runs the command with these words to its end: { exit = or signal =, stdout =, stderr = }.
+--- Runs the command with these words to its end: { status = or signal =, stdout =, stderr = };
+-- left_behind is true when a process that it started still runs.
 -- args.env, args.cwd, args.wrap (words before the command), args.seconds.
 function server.run(args)
   local argv = table.move(args.wrap or {}, 1, #(args.wrap or {}), 1, {})
@@ -232,9 +236,11 @@ function server.run(args)
     self:kill()
     error("it did not end; standard error:\n" .. self.text.stderr, 2)
   end
+  local left_behind = sys.kill(-self.pid, "CONT") ~= nil
   forget(self)
   assert_no_report(self.text.stderr)
   return {
+    left_behind = left_behind,
     status = status.exit,
     signal = status.signal,
     stdout = self.text.stdout,

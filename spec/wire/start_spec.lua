@@ -1,0 +1,403 @@
+local client = require("spec.support.client")
+local server = require("spec.support.server")
+local socket = require("socket")
+local sys = require("moonquay.probe").sys
+local temp = require("spec.support.temp")
+
+local HELLO = [[return function() return "hello" end]]
+
+-- A port that was free a moment ago, for those that must name one.
+local function free_port()
+  local listener = assert(socket.bind("127.0.0.1", 0))
+  local _, port = listener:getsockname()
+  listener:close()
+  return tonumber(port)
+end
+
+local function can_connect(host, port)
+  local ok, connection = pcall(client.connect, host, port)
+  if ok then
+    connection:close()
+  end
+  return ok
+end
+
+-- The one line that a bad start is told in.
+local function assert_refused(result, status, ...)
+  assert.equal(status, result.status, result.stderr)
+  assert.equal("", result.stdout)
+  assert.truthy(result.stderr:match("^moonquay: [^\n]+\n$"), "not one line: " .. result.stderr)
+  for _, part in ipairs({ ... }) do
+    assert.truthy(result.stderr:find(part, 1, true), result.stderr)
+  end
+  assert.is_false(result.left_behind, "a process was left behind")
+end
+
+describe("a start", function()
+  local dir = temp.dir()
+  after_each(server.stop_all)
+  teardown(function()
+    dir:remove()
+  end)
+
+  it("prints the address that it serves, and that one answers", function()
+    local s = server.start({ app = HELLO })
+    assert.truthy(s.text.stdout:match("^moonquay: serving %S+/app.lua on http://127.0.0.1:%d+ "
+      .. "with 1 worker %(Ctrl%-C stops%)\n$"), s.text.stdout)
+    assert.equal("hello", s:get("/").body)
+    assert.equal(0, s:stop())
+  end)
+
+  it("starts the workers that it was asked for", function()
+    local s = server.start({ app = HELLO, options = { "--workers", "3" } })
+    assert.equal(3, #s:workers())
+    assert.truthy(s.text.stdout:find("with 3 workers", 1, true))
+    assert.equal(0, s:stop())
+  end)
+
+  it("serves localhost on both loopback families and one port", function()
+    local s = server.start({ app = HELLO, options = { "--urls", "http://localhost:0" } })
+    assert.equal("hello", s:get("/").body)
+    local six = s:connect({ host = "::1" })
+    assert.equal("hello", six:get("/").body)
+    six:close()
+    assert.equal(0, s:stop())
+  end)
+
+  it("serves an IPv6 literal on that address only", function()
+    local s = server.start({ app = HELLO, options = { "--urls", "http://[::1]:0" } })
+    assert.equal("::1", s.host)
+    assert.equal("hello", s:get("/").body)
+    assert.is_false(can_connect("127.0.0.1", s.port))
+    assert.equal(0, s:stop())
+  end)
+
+  for _, any in ipairs({ "+", "*" }) do
+    it(("serves %s on every address of both families"):format(any), function()
+      local s = server.start({ app = HELLO, options = { "--urls", "http://" .. any .. ":0/" } })
+      for _, host in ipairs({ "127.0.0.1", "127.0.0.2", "::1" }) do
+        local connection = s:connect({ host = host })
+        assert.equal("hello", connection:get("/").body)
+        connection:close()
+      end
+      assert.equal(0, s:stop())
+    end)
+  end
+
+  it("serves several addresses", function()
+    local s = server.start({
+      app = HELLO,
+      options = { "--urls", "http://127.0.0.1:0, http://127.0.0.2:0", "--workers", "2" },
+    })
+    local second = s.text.stdout:match("http://127.0.0.2:(%d+) with")
+    assert.truthy(second, s.text.stdout)
+    assert.equal("hello", s:get("/").body)
+    local other = client.connect("127.0.0.2", tonumber(second))
+    assert.equal("hello", other:get("/").body)
+    other:close()
+    assert.equal(0, s:stop())
+  end)
+
+  it("takes app.lua of the working directory when no app is named", function()
+    local here = temp.dir()
+    here:write("app.lua", HELLO)
+    local s = server.start({
+      bare = true,
+      executable = io.popen("pwd"):read("l") .. "/" .. server.executable,
+      options = { "--urls=http://127.0.0.1:0" },
+      cwd = here.path,
+    })
+    assert.equal("hello", s:get("/").body)
+    assert.truthy(s.text.stdout:find("serving app.lua on", 1, true))
+    assert.equal(0, s:stop())
+    here:remove()
+  end)
+
+  it("reads MOONQUAY_URLS, which the command line beats", function()
+    local s = server.start({
+      app = HELLO,
+      bare = true,
+      env = { MOONQUAY_URLS = "http://127.0.0.3:0" },
+    })
+    assert.equal("127.0.0.3", s.host)
+    assert.equal(0, s:stop())
+    s = server.start({ app = HELLO, env = { MOONQUAY_URLS = "http://127.0.0.3:0" } })
+    assert.equal("127.0.0.1", s.host)
+    assert.equal(0, s:stop())
+  end)
+
+  it("does what the app asks for, unless the command line says otherwise", function()
+    local app = [[
+      local moonquay = require("moonquay")
+      local app = moonquay.app { urls = "http://127.0.0.4:0", workers = 2,
+                                 timeouts = { handler = 0.2 } }
+      app:get("/", function() return "app" end)
+      return app]]
+    local s = server.start({ app = app, bare = true })
+    assert.equal("127.0.0.4", s.host)
+    assert.equal(2, #s:workers())
+    assert.equal("app", s:get("/").body)
+    assert.equal(0, s:stop())
+    s = server.start({ app = app })
+    assert.equal("127.0.0.1", s.host)
+    assert.equal(1, #s:workers())
+    assert.equal(0, s:stop())
+  end)
+
+  it("as root runs the workers as --user says", function()
+    if sys.geteuid() ~= 0 then
+      pending("needs root")
+      return
+    end
+    sys.chmod(dir.path, "0755")
+    local s = server.start({
+      path = dir:write("user.lua", [[return function()
+        local status = io.open("/proc/self/status"):read("a")
+        return status:match("Uid:%s+(%d+%s+%d+%s+%d+)") .. " " .. status:match("Groups:[ \t]*(%d*)")
+          .. " " .. status:match("NoNewPrivs:%s+(%d)")
+      end]]),
+      options = { "--user", "nobody" },
+    })
+    assert.equal("65534\t65534\t65534  1", s:get("/").body)
+    assert.is_nil(s:stderr():find("running_as_root", 1, true))
+    assert.equal(0, s:stop())
+  end)
+
+  it("leaves a worker no descriptor that it does not need", function()
+    local s = server.start({ app = HELLO, options = { "--workers", "2" } })
+    local fds = assert(sys.list(("/proc/%d/fd"):format(s:workers()[1])))
+    -- 0 to 2, channel, segment, loop (epoll and wake-up), CPU clock, one listener
+    assert.is_true(#fds <= 10, table.concat(fds, " "))
+    assert.equal(0, s:stop())
+  end)
+end)
+
+describe("a start on a port in use (exit 69)", function()
+  after_each(server.stop_all)
+
+  it("names the port and who has it", function()
+    local listener = assert(socket.bind("127.0.0.1", 0))
+    local _, port = listener:getsockname()
+    local result = server.run({ "serve", "scripts/examples/hello/app.lua", "--urls",
+      "http://127.0.0.1:" .. port })
+    assert_refused(result, 69, "http://127.0.0.1:" .. port .. ": the port " .. port
+      .. " is in use", "process " .. sys.getpid())
+    listener:close()
+  end)
+
+  it("is refused also when the other is a Moonquay of the same user", function()
+    local s = server.start({ app = HELLO, options = { "--workers", "2" } })
+    local result = server.run({ "serve", "scripts/examples/hello/app.lua", "--urls",
+      "http://127.0.0.1:" .. s.port })
+    assert_refused(result, 69, "the port " .. s.port .. " is in use", "moonquay, process ")
+    assert.equal("hello", s:get("/").body)
+    assert.equal(0, s:stop())
+  end)
+
+  it("is refused when only one family of localhost is taken, and leaves the other free", function()
+    local listener = assert(socket.tcp6())
+    assert(listener:bind("::1", 0))
+    assert(listener:listen(1))
+    local _, port = listener:getsockname()
+    local result = server.run({ "serve", "scripts/examples/hello/app.lua", "--urls",
+      "http://localhost:" .. port })
+    assert_refused(result, 69, "http://localhost:" .. port, "in use", "[::1]:" .. port)
+    listener:close()
+    local free = assert(socket.bind("127.0.0.1", port))
+    free:close()
+  end)
+
+  it("can use the port as soon as the other has stopped", function()
+    local s = server.start({ app = HELLO })
+    assert.equal("hello", s:get("/").body)
+    local port = s.port
+    assert.equal(0, s:stop())
+    s = server.start({ app = HELLO, options = { "--urls", "http://127.0.0.1:" .. port } })
+    assert.equal("hello", s:get("/").body)
+    assert.equal(0, s:stop())
+  end)
+end)
+
+describe("a bad start", function()
+  local dir = temp.dir()
+  teardown(function()
+    dir:remove()
+  end)
+
+  local hello = dir:write("hello.lua", HELLO)
+  local function serve(...)
+    return { "serve", hello, "--urls", "http://127.0.0.1:0", ... }
+  end
+
+  local words = {
+    { "without a command", {}, 64, "what shall it do?" },
+    { "with another command", { "dance" }, 64, "no such command: dance" },
+    { "with another option", serve("--fast"), 64, "no such option: --fast" },
+    { "with an option that lacks its value", serve("--workers"), 64, "wants a value: --workers" },
+    { "with a value for a switch", serve("--dev=1"), 64, "takes no value: --dev=1" },
+    { "with two apps", serve("other.lua"), 64, "other.lua" },
+    { "with --set and no pair", serve("--set", "workers"), 64, "--set wants key=value" },
+    { "with a word too many", { "version", "x" }, 64, "one word too many: x" },
+    { "with a value out of range", serve("--workers", "0"), 78,
+      "--workers workers=0: workers must be between 1 and 1024" },
+    { "with a value out of range by --set", serve("--set", "workers=0"), 78,
+      "--set workers=0: workers must be between 1 and 1024" },
+    { "with an unknown setting", serve("--set=wrokers=1"), 78, "did you mean workers?" },
+    { "with https", serve("--urls", "https://localhost"), 78, "https://localhost: https" },
+    { "with another scheme", serve("--urls", "localhost:80"), 78,
+      "localhost:80: a URL begins with http://" },
+    { "with a name as host", serve("--urls", "http://example.org:80"), 78,
+      "http://example.org:80: the host must be localhost, an IP address" },
+    { "with a bare IPv6 address", serve("--urls", "http://::1:80"), 78, "in brackets" },
+    { "with a path", serve("--urls", "http://localhost:80/shop"), 78, "only the path /" },
+    { "with a bad port", serve("--urls", "http://localhost:65536"), 78,
+      "the port must be between 0 and 65535" },
+    { "with no port behind the colon", serve("--urls", "http://localhost:"), 78, "the port" },
+    { "with no host", serve("--urls", "http://:80"), 78, "there is no host" },
+    { "with no URL", serve("--urls", ","), 78, "at least one URL" },
+    { "with an unknown user", serve("--user", "nobody-of-this-name"), 78,
+      "nobody-of-this-name: there is no such user" },
+    { "without the app", { "serve", dir.path .. "/none.lua" }, 66, "/none.lua" },
+    { "without any app", { "serve", cwd = "/" }, 66, "no app was named" },
+    { "with an error log that cannot be written", serve("--error-log", dir.path .. "/no/log"), 73,
+      dir.path .. "/no/log: No such file or directory" },
+    { "with an access log that cannot be written", serve("--access-log", dir.path), 73,
+      dir.path .. ": Is a directory" },
+  }
+  for _, case in ipairs(words) do
+    it(("%s ends with %d"):format(case[1], case[3]), function()
+      local args = table.move(case[2], 1, #case[2], 1, { cwd = case[2].cwd })
+      if args.cwd then
+        args.executable = io.popen("pwd"):read("l") .. "/" .. server.executable
+      end
+      assert_refused(server.run(args), case[3], case[4])
+    end)
+  end
+
+  local apps = {
+    { "has a syntax error", "return function(\n  if\nend", ":2:" },
+    { "fails", "local x\nlocal y = x.z", ":2:" },
+    { "raises a table", "error({})", "app.lua" },
+    { "returns nothing", "local x = 1", "app.lua" },
+    { "returns a number", "return 42", "app.lua" },
+    { "returns an empty table", "return {}", "app.lua" },
+    { "ends the process", 'package.loadlib("libc.so.6", "_exit")()',
+      "ended with status ", " while it loaded the app" },
+    { "breaks the process", 'package.loadlib("libc.so.6", "abort")()',
+      "ended with SIGABRT while it loaded the app" },
+    { "sets what does not exist", 'require("moonquay").app { wrokers = 1 }', "app.lua:1:",
+      "did you mean workers?" },
+    { "sets what is out of range", 'require("moonquay").app { workers = 0 }', "app.lua:1:",
+      "workers must be between 1 and 1024" },
+  }
+  for _, case in ipairs(apps) do
+    it(("with an app that %s ends with 65"):format(case[1]), function()
+      local path = dir:write("app.lua", case[2])
+      assert_refused(server.run({ "serve", path, "--urls", "http://127.0.0.1:0" }), 65,
+        path, table.unpack(case, 3))
+    end)
+  end
+
+  it("with an app that never waits nor ends while it loads ends with 65", function()
+    local path = dir:write("app.lua", 'string.find(("a"):rep(64), ("a*"):rep(64) .. "b")')
+    local result = server.run({ "serve", path, "--urls", "http://127.0.0.1:0", "--set",
+      "watchdog=0.5" })
+    assert_refused(result, 65, path .. ":", "watchdog")
+  end)
+
+  it("with too few descriptors ends with 71 and says how many", function()
+    local result = server.run({
+      wrap = { "prlimit", "--nofile=60:60" },
+      "serve", hello, "--urls", "http://127.0.0.1:0", "--workers", "4",
+    })
+    assert_refused(result, 71, "4 workers", "60 are allowed")
+  end)
+
+  it("without permission for the port ends with 77", function()
+    -- A network of its own, where a port below 1024 needs a privilege whatever this machine says.
+    if sys.geteuid() ~= 0 then
+      pending("needs root")
+      return
+    end
+    local place = temp.dir()
+    sys.chmod(place.path, "0755")
+    assert(os.execute(("d=%s; mkdir -p $d/bin $d/share/lua && cp %s $d/bin/ && "
+      .. "cp -r lua $d/share/lua/5.4"):format(place.path, server.executable)))
+    local app = place:write("hello.lua", HELLO)
+    local result = server.run({
+      executable = place.path .. "/bin/moonquay",
+      wrap = {
+        "unshare", "--net", "--", "sh", "-c", "ip link set lo up 2>/dev/null; "
+          .. "echo 1024 >/proc/sys/net/ipv4/ip_unprivileged_port_start; "
+          .. 'exec setpriv --reuid 65534 --regid 65534 --clear-groups "$@"', "sh",
+      },
+      "serve", app, "--urls", "http://127.0.0.1:80",
+    })
+    assert_refused(result, 77, "no permission to listen on port 80")
+    place:remove()
+  end)
+
+  it("that names a user without being root ends with 77", function()
+    if sys.geteuid() ~= 0 then
+      pending("needs root")
+      return
+    end
+    local place = temp.dir()
+    sys.chmod(place.path, "0755")
+    assert(os.execute(("cp %s %s/moonquay"):format(server.executable, place.path)))
+    local result = server.run({
+      executable = place.path .. "/moonquay",
+      wrap = { "setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups" },
+      "serve", "/app.lua", "--user", "root",
+    })
+    assert_refused(result, 77, "only root can start workers as another user")
+    place:remove()
+  end)
+
+  it("frees the port that it had opened", function()
+    -- The first URL can be opened, the second not.
+    local taken = assert(socket.bind("127.0.0.2", 0))
+    local _, port = taken:getsockname()
+    local first = free_port()
+    local result = server.run({ "serve", hello, "--urls",
+      ("http://127.0.0.1:%d,http://127.0.0.2:%d"):format(first, port) })
+    assert_refused(result, 69, "http://127.0.0.2:" .. port)
+    assert(socket.bind("127.0.0.1", first)):close()
+    taken:close()
+  end)
+end)
+
+describe("the command", function()
+  it("prints its settings from the table that checks them", function()
+    local result = server.run({ "options" })
+    assert.equal(0, result.status)
+    local probe = require("moonquay.probe").server
+    local keys = {}
+    for line in result.stdout:gmatch("[^\n]+") do
+      keys[#keys + 1] = line:match("^(%S+)")
+    end
+    assert.same(probe.settings_keys(), keys)
+    assert.truthy(result.stdout:match("\nworkers +CPUs +[^\n]*between 1 and 1024\n"))
+  end)
+
+  it("prints its version", function()
+    local result = server.run({ "version" })
+    assert.equal(0, result.status)
+    assert.truthy(result.stdout:match("^moonquay %d+%.%d+%.%d+\n$"), result.stdout)
+  end)
+
+  for _, words in ipairs({ { "help" }, { "--help" }, { "serve", "--help" } }) do
+    it("explains itself: " .. table.concat(words, " "), function()
+      local result = server.run(words)
+      assert.equal(0, result.status)
+      assert.truthy(result.stdout:find("moonquay serve", 1, true))
+      assert.equal("", result.stderr)
+    end)
+  end
+
+  it("does not start a worker by hand", function()
+    local result = server.run({ "worker" })
+    assert.equal(64, result.status)
+    assert.truthy(result.stderr:find("moonquay serve only", 1, true))
+  end)
+end)
