@@ -30,11 +30,11 @@ struct settings {
     /* app scope */
     int64_t max_field_length, max_request_head_bytes, max_target_bytes, max_fields;
     int64_t url_segment_max_length, url_segment_max_count;
-    int64_t max_request_body_size, max_concurrent_requests, max_accepts;
+    int64_t max_request_body_size, max_concurrent_requests;
     int64_t memory_limit, cpu_limit_ms;
     int64_t timeout_header_wait_ms, timeout_idle_connection_ms, timeout_entity_body_ms,
         timeout_drain_entity_body_ms;
-    int64_t timeout_handler_ms, timeout_cancel_ms;
+    int64_t timeout_cancel_ms;
     bool allow_synchronous_io, throw_write_errors;
     char server_header[64]; /* "" for none */
 };

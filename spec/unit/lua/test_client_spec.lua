@@ -194,7 +194,7 @@ describe("moonquay.app { settings }", function()
   it("names what is wrong and where", function()
     local here = "test_client_spec.lua:%d+: "
     assert.matches(here .. ".*max_request_body_siz", message_of({ max_request_body_siz = 1 }))
-    assert.matches(here .. ".*timeouts.handler", message_of({ timeouts = { handler = "soon" } }))
+    assert.matches(here .. ".*timeouts.cancel", message_of({ timeouts = { cancel = "soon" } }))
     assert.matches(here .. ".*workers.*1", message_of({ workers = 0 }))
     assert.matches(here .. "settings are named", message_of({ "workers" }))
     assert.matches(here .. "the settings of an app are a table, not a number", message_of(7))
