@@ -21,9 +21,7 @@
 #define RECEIVE_BYTES   65536
 
 struct l_server {
-    struct server *server; /* NULL once closed */
-    struct lua_app app;
-    struct tally_slot slot;
+    struct local_server *local; /* NULL once closed */
 };
 
 /* One direction: who waits for it. */
@@ -41,14 +39,23 @@ struct l_connection {
 
 /* ---- server ---- */
 
+/* Its connections and tasks may need it after the collector took its handle: kept with the state.
+ */
+struct local_server {
+    struct local_server *next;
+    struct server *server;
+    struct lua_app app;
+};
+
 static int server_gc(lua_State *L)
 {
     struct l_server *self = luaL_checkudata(L, 1, SERVER_TYPE);
 
-    if (self->server)
-        server_abort(
-            self->server); /* tasks learn of it; the memory is needed until they are gone */
-    lua_app_fini(&self->app);
+    if (self->local == NULL)
+        return 0;
+    server_abort(self->local->server); /* tasks learn of it */
+    lua_app_fini(&self->local->app);
+    self->local = NULL;
     return 0;
 }
 
@@ -61,14 +68,19 @@ static int new_server(lua_State *L)
     lua_settop(L, 2);
     struct l_server *self = lua_newuserdatauv(L, sizeof(*self), 1);
 
-    *self = (struct l_server){0};
-    lua_app_init(&self->app, vm);
+    self->local = NULL;
     luaL_setmetatable(L, SERVER_TYPE);
+    struct local_server *local = mem_zalloc(sizeof(*local));
+
+    local->next = vm->local_servers;
+    vm->local_servers = local;
+    lua_app_init(&local->app, vm);
+    local->server = server_new(vm->loop, vm->settings, vm->slot, NULL, 0);
+    server_set_handler(local->server, &local->app.handler);
+    self->local = local;
     lua_pushvalue(L, 1);
     lua_pushvalue(L, 2);
-    lua_app_take(&self->app, L);
-    self->server = server_new(vm->loop, vm->settings, &self->slot, NULL, 0);
-    server_set_handler(self->server, &self->app.handler);
+    lua_app_take(&local->app, L);
     return 1;
 }
 
@@ -86,7 +98,7 @@ static int server_connect(lua_State *L)
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, ends) < 0)
         return l_fail(L, err_from_errno(errno), NULL);
     connection->fd = ends[0];
-    server_accept(self->server, ends[1], &peer);
+    server_accept(self->local->server, ends[1], &peer);
     return 1;
 }
 

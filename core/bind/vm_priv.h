@@ -28,9 +28,8 @@ struct vm {
     struct loop *loop;
     struct settings *settings;
     struct tally_slot *slot;
-    struct server
-        *server; /* NULL in a worker (the worker has it); the in-process server of tests */
-    bool owned;  /* the state is ours, with our allocator */
+    struct local_server *local_servers; /* in-process, of tests; as long as the state */
+    bool owned;                         /* the state is ours, with our allocator */
     bool loading, stopping;
 
     /* tasks */
