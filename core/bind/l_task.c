@@ -198,6 +198,7 @@ static int spawn(lua_State *L, bool detached)
     lua_pushvalue(L, -1);
     task->handle = luaL_ref(L, LUA_REGISTRYINDEX);
     /* What the main chunk of an app starts belongs to the app. */
+    task->background = detached;
     task->detached = detached || vm->running == NULL || vm->running->unlimited;
     if (!task->detached)
         task_adopt(vm->running, task);
@@ -215,7 +216,7 @@ static int l_spawn(lua_State *L)
     return spawn(L, false);
 }
 
-/* spawn_detached(fn, …) -> task of the app; its error is logged */
+/* spawn_detached(fn, …) -> task of the app, for which a stop waits; its error is logged */
 static int l_spawn_detached(lua_State *L)
 {
     return spawn(L, true);

@@ -72,7 +72,7 @@ struct task *task_new(struct vm *vm, void (*ended)(struct task *task, int status
     task->state = TASK_NEW;
     task->wait = WAIT_NONE;
     task->woken = task->cancel = 0;
-    task->detached = task->killed = task->unlimited = false;
+    task->detached = task->killed = task->unlimited = task->background = false;
     task->parent = NULL;
     task->request = NULL;
     task->request_number = 0;

@@ -51,6 +51,7 @@ struct task {
     int cancel;    /* 0, or the error that each wait returns from now on */
     int arguments; /* on T's stack for the next resume */
     bool detached, killed, unlimited, failed;
+    bool background;         /* finishes its work when the app is told to stop */
     struct loop_alarm alarm; /* sleeping, and time-outs of other waits */
     struct loop_timer grace; /* after a cancel: then it is closed */
 

@@ -343,7 +343,7 @@ void vm_stop(struct vm *vm, void (*idle)(void *owner), void *owner)
     for (struct list *node = vm->all_roots.next; node != &vm->all_roots; node = node->next) {
         struct task *task = LIST_OWNER(node, struct task, siblings);
 
-        if (task->request == NULL)
+        if (task->request == NULL && !task->background)
             task_cancel(task, ERR_CANCELLED);
     }
     tasks_check_idle(vm);

@@ -39,8 +39,10 @@ struct span vm_server_settings(struct vm *vm);
 /* Starts the CPU timer that ends handlers which spin; for a worker, whose thread is the loop's. */
 void vm_watch_cpu(struct vm *vm);
 
-/* Tasks that are not part of a request (spawned, timers, after the response) are told to end. idle
- * is called once, when none is left. */
+/*
+ * The app's own tasks (timers, what it started while it was loaded) are told to end; requests and
+ * background tasks go on until they are done. idle is called once, when no task is left.
+ */
 void vm_stop(struct vm *vm, void (*idle)(void *owner), void *owner);
 void vm_free(struct vm *vm);
 
