@@ -183,10 +183,19 @@ function App:compiled()
   return self.handler, self.exact
 end
 
+local function check_hook(app, name, fn)
+  if type(fn) ~= "function" then
+    error(("app:%s needs a function, not a %s"):format(name, type(fn)), 3)
+  elseif app.handler then
+    error(("app:%s after the first request: it would be ignored"):format(name), 3)
+  end
+end
+
 --- What answers when no route fits; the status is 404 unless it sets another.
 ---@param handler moonquay.Handler
 ---@return moonquay.App self
 function App:not_found(handler)
+  check_hook(self, "not_found", handler)
   self.missing = handler
   return self
 end
@@ -198,6 +207,7 @@ end
 ---@param handler fun(req: moonquay.Request, res: moonquay.Response, err: any, trace?: string): ...
 ---@return moonquay.App self
 function App:on_error(handler)
+  check_hook(self, "on_error", handler)
   self.recover = handler
   return self
 end
@@ -207,6 +217,7 @@ end
 ---@param fn fun(req: moonquay.Request, res: moonquay.Response)
 ---@return moonquay.App self
 function App:after(fn)
+  check_hook(self, "after", fn)
   self.afters[#self.afters + 1] = fn
   return self
 end

@@ -15,8 +15,8 @@ local boot = {}
 
 local EXPECTED = "return a function(req, res) or an app made by moonquay.app()"
 
---- What an app's file returned, as a function(req, res), and for an app perhaps its exact routes; or
--- nil and what is wrong with it.
+--- What an app's file returned, as a function(req, res), for an app perhaps with its exact routes;
+-- or nil and what is wrong with it.
 function boot.handler(value)
   local meta = getmetatable(value)
   if type(value) == "function" then

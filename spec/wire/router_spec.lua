@@ -229,6 +229,8 @@ describe("an app that is wrong", function()
     },
     { "app:group('/g/', print)", "app.lua:2: the prefix \"/g/\" ends with '/'" },
     { "app:group('/g', { name = 'x' })", "app.lua:2: a group has no name" },
+    { "app:on_error(7)", "app.lua:2: app:on_error needs a function, not a number" },
+    { "app:not_found()", "app.lua:2: app:not_found needs a function, not a nil" },
     { "app:use(7)", "app.lua:2: middleware must be a function, not a number" },
     { "app:mount('/x', {})", "app.lua:2: what is mounted must be an app or a function" },
     { "app:route('A B', '/', print)", "app.lua:2: A B is no method" },
@@ -252,6 +254,11 @@ describe("an app that is wrong", function()
     assert.matches("router_spec.lua:%d+: app:get after the first request", message_of(function()
       app:get("/late", print)
     end))
+    for _, name in ipairs({ "after", "not_found", "on_error" }) do
+      assert.matches("app:" .. name .. " after the first request", message_of(function()
+        app[name](app, print)
+      end))
+    end
   end)
 
   it("raises for a route that has no such name or lacks a parameter", function()
