@@ -18,6 +18,20 @@
 
 enum stage { STAGE_HANDLER, STAGE_RESPOND, STAGE_FAILURE, STAGE_AFTER };
 
+/* No hook, the hook failed as well, or there is no way to ask one. */
+static void finish_bare(struct request *request)
+{
+    struct exchange *exchange = request->exchange;
+    char text[128], id[EXCHANGE_ID_BYTES];
+
+    exchange_id(exchange, id);
+    exchange_reset_response(exchange);
+    exchange->status = 500;
+    fields_add(&exchange->fields, SPAN("Content-Type"), SPAN("text/plain; charset=utf-8"));
+    int len = snprintf(text, sizeof(text), "Internal Server Error (request %s)\n", id);
+    exchange_finish(exchange, span_of(text, (size_t)len));
+}
+
 static void finish(struct request *request, struct span content)
 {
     struct exchange *exchange = request->exchange;
@@ -27,7 +41,10 @@ static void finish(struct request *request, struct span content)
         log_event(LOG_ERROR, "response_short", "fewer bytes were written than Content-Length says");
     if (code == ERR_TOO_LARGE) {
         log_event(LOG_ERROR, "response_long", "the content is longer than Content-Length says");
-        exchange_abort(exchange);
+        if (exchange->phase == EXCHANGE_OPEN)
+            finish_bare(request);
+        else
+            exchange_abort(exchange);
     }
 }
 
@@ -237,23 +254,21 @@ static void log_failure(struct request *request, const char *event, const char *
     log_end(&line);
 }
 
-/* The last word: no hook, or the hook failed as well. */
 static void bare_failure(struct request *request)
 {
     struct exchange *exchange = request->exchange;
-    char text[128], id[EXCHANGE_ID_BYTES];
 
-    if (exchange->phase >= EXCHANGE_STARTED) {
+    if (exchange->phase >= EXCHANGE_STARTED)
         exchange_abort(exchange);
-    } else {
-        exchange_id(exchange, id);
-        exchange_reset_response(exchange);
-        exchange->status = 500;
-        default_type(exchange, SPAN("text/plain; charset=utf-8"));
-        int len = snprintf(text, sizeof(text), "Internal Server Error (request %s)\n", id);
-        finish(request, span_of(text, (size_t)len));
-    }
+    else
+        finish_bare(request);
     after_answer(request);
+}
+
+/* All that was declared has been written: an error behind that takes nothing from the client. */
+static bool is_complete(const struct exchange *exchange)
+{
+    return exchange->length >= 0 && exchange->sent == (uint64_t)exchange->length;
 }
 
 /*
@@ -266,7 +281,9 @@ static void answer_failure(struct request *request, lua_State *L)
     lua_State *T = request->task->T;
 
     if (exchange->phase >= EXCHANGE_STARTED) {
-        if (exchange->phase == EXCHANGE_STARTED)
+        if (exchange->phase == EXCHANGE_STARTED && is_complete(exchange))
+            finish(request, SPAN_NONE);
+        else if (exchange->phase == EXCHANGE_STARTED)
             exchange_abort(exchange);
         task_reset(request->task);
         after_answer(request);

@@ -424,8 +424,15 @@ ssize_t exchange_write(struct exchange *exchange, struct span data)
     struct conn *conn = exchange->conn;
     ssize_t code;
 
-    if (exchange->phase == EXCHANGE_OPEN && (code = exchange_start(exchange, -1)) < 0)
-        return code;
+    if (exchange->phase == EXCHANGE_OPEN) {
+        int64_t declared = declared_length(exchange);
+
+        /* Nothing was sent yet: the handler may still give another answer. */
+        if (declared >= 0 && data.len > (uint64_t)declared && !drops_content(exchange))
+            return ERR_TOO_LARGE;
+        if ((code = exchange_start(exchange, declared)) < 0)
+            return code;
+    }
     if (exchange->phase == EXCHANGE_FINISHED)
         return ERR_STATE;
     if (exchange->phase == EXCHANGE_ABORTED || conn == NULL)

@@ -48,6 +48,15 @@ function Client:send_some(bytes, seconds)
   return sent or partial
 end
 
+-- LuaSocket says "closed" for both ends that a connection can have. A socket that was reset has no
+-- peer any more; neither has one that both sides have ended.
+local function how_ended(self, err)
+  if err == "closed" and not self.half_closed and not self.tcp:getpeername() then
+    return "reset"
+  end
+  return err
+end
+
 -- Adds what the socket has to the buffer. true, or nil and how the server ended the connection.
 local function fill(self, doing, until_time)
   if self.ended then
@@ -61,8 +70,8 @@ local function fill(self, doing, until_time)
   local bytes, err, partial = self.tcp:receive(65536)
   bytes = bytes or partial
   if #bytes == 0 and err ~= "timeout" then
-    self.ended = err
-    return nil, err
+    self.ended = how_ended(self, err)
+    return nil, self.ended
   end
   self.buffer = self.buffer .. bytes
   return true
@@ -101,8 +110,8 @@ function Client:read_until(pattern)
   end
 end
 
---- Everything until the server ends the connection; the second result is how: "closed", or another
--- word when it was broken.
+--- Everything until the server ends the connection; the second result is how: "closed", or "reset"
+-- when it was broken (known only while our own side is open).
 function Client:rest()
   local until_time = socket.gettime() + self.deadline
   while fill(self, "rest", until_time) do
@@ -219,6 +228,7 @@ end
 
 --- Ends our side; the server's answer can still be read.
 function Client:half_close()
+  self.half_closed = true
   self.tcp:shutdown("send")
 end
 
