@@ -9,10 +9,6 @@
 
 #define CHUNK_BYTES 16384u
 
-struct alloc_free {
-    struct alloc_free *next;
-};
-
 #ifdef __SANITIZE_ADDRESS__
 #define LARGEST 0u
 #else

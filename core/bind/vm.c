@@ -38,7 +38,10 @@ static void *allocate(void *owner, void *old, size_t old_size, size_t size)
     if (vm->in_lua && !vm->loading && size > old_size &&
         vm->bytes + (size - old_size) > (size_t)vm->settings->memory_limit)
         return NULL;
-    void *memory = alloc_resize(&vm->alloc, old, old_size, size);
+    void *memory = old ? NULL : alloc_quick(&vm->alloc, size);
+
+    if (memory == NULL)
+        memory = alloc_resize(&vm->alloc, old, old_size, size);
 
     if (memory)
         vm->bytes += size - old_size;
