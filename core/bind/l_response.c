@@ -41,6 +41,9 @@ static int write_failed(lua_State *L, struct request *request, int code)
         return luaL_error(L, "more content than the Content-Length header says");
     if (code == ERR_STATE)
         return luaL_error(L, "the response has been finished");
+    /* A client that has only ended its side would take what it got for the whole answer. */
+    if (request->cancel)
+        exchange_abort(request->exchange);
     l_fail(L, code, NULL);
     return request->throw_write_errors ? lua_error(L) : 2;
 }

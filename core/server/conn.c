@@ -270,6 +270,8 @@ static enum verdict step_reading(struct conn *conn)
         return conn_refuse(conn, &conn->exchange->reader.refusal);
     conn->state = CONN_HANDLING;
     exchange_begin(conn->exchange);
+    if (conn->peer_ended && conn->state == CONN_HANDLING)
+        exchange_cancel(conn->exchange, ERR_CLOSED); /* it was sent before the end */
     return CONN_MORE;
 }
 

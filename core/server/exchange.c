@@ -336,7 +336,8 @@ static bool last_answer(const struct exchange *exchange, enum h1_length framing)
     const struct conn *conn = exchange->conn;
 
     if (conn->close_after || exchange->close || !exchange->head.keep_alive ||
-        exchange->server->draining || framing == H1_LENGTH_CLOSE || conn->peer_ended)
+        exchange->server->draining || framing == H1_LENGTH_CLOSE ||
+        (conn->peer_ended && conn_bytes(conn).len == 0))
         return true;
     if (fields_has_token(&exchange->fields, FIELD_CONNECTION, SPAN("close")))
         return true;
@@ -391,6 +392,9 @@ int exchange_start(struct exchange *exchange, int64_t length)
     response.length = length >= 0 ? (uint64_t)length : 0;
     exchange->chunked = response.framing == H1_LENGTH_CHUNKED;
     response.close = conn->close_after = last_answer(exchange, response.framing);
+    /* A client that did not ask for the end may be sending its next request. While the server
+     * drains, the ends of all its clients are not waited for. */
+    conn->linger |= response.close && exchange->head.keep_alive && !server->draining;
     response.keep_alive_10 = exchange->head.minor == 0 && !response.close;
     if (server->settings->server_header[0] == '\0')
         response.server = SPAN_NONE;
