@@ -58,6 +58,7 @@ known:get("/known", function() error({ known = true }) end)
 known:get("/other", function() error("other") end)
 known:get("/status", function() moonquay.fail(404, "not here") end)
 known:get("/sets", function() error({ sets = true }) end)
+known:get("/both", function() error({ both = true }) end)
 known:get("/again", function() error({ again = true }) end)
 known:on_error(function(req, res, err, traceback)
   if type(err) ~= "table" then return nil end
@@ -70,6 +71,9 @@ known:on_error(function(req, res, err, traceback)
     res.headers["x-set"] = "yes"
   elseif err.again then
     error("again")
+  elseif err.both then
+    res:write("written")
+    return "and returned"
   end
 end)
 app:mount("/k", known)
@@ -257,6 +261,13 @@ describe("on_error", function()
 
   it("is the outer app's when the inner has none", function()
     assert.equal("outer /b/other", s:get("/b/other").body)
+  end)
+
+  it("that writes and returns is in error, as any handler", function()
+    local connection = s:connect()
+    assert.is_false(pcall(connection.get, connection, "/k/both"))
+    connection:close()
+    s:await("wrote to res and returned a string as well")
   end)
 
   it("that fails itself ends in a plain 500", function()

@@ -5,6 +5,7 @@ local temp = require("spec.support.temp")
 local MODULES = {
   plain = "return { name = ..., path = select(2, ...) }",
   nothing = "loaded_nothing = true",
+  quiet = "return 1",
   ["false"] = "return false",
   sets = "package.loaded[...] = 'set by itself'",
   waits = [[
@@ -19,7 +20,7 @@ local MODULES = {
     require("moonquay").sleep(0.01)
     if once_runs == 1 then error("not yet") end
     return "now"]],
-  ring_a = 'require("moonquay").sleep(0) return require("ring_b")',
+  ring_a = 'require("quiet") require("moonquay").sleep(0) return require("ring_b")',
   ring_b = 'return require("ring_c")',
   ring_c = 'return require("ring_a")',
   selfish = 'return require("selfish")',
@@ -163,7 +164,7 @@ describe("Lua's library in the server", function()
 local moonquay = require("moonquay")
 local app = moonquay.app()
 app:get("/exit", function() os.exit(3) end)
-app:get("/global", function(req) late_global = 1 return "set" end)
+app:get("/global", function(req) late_global = 1 late_global = nil return "set" end)
 app:get("/execute", function() return tostring(os.execute("true")) end)
 app:get("/strings", function()
   return type(getmetatable("")) .. ("x"):upper()
