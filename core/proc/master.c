@@ -27,6 +27,8 @@
 #define WATCH_MOST_MS       1000
 #define KILL_AFTER_DRAIN_MS 2000
 
+static void end_workers(struct master *master, int64_t ms);
+
 void master_fail(struct master *master, int exit_code, const char *format, ...)
 {
     char text[1200];
@@ -39,8 +41,7 @@ void master_fail(struct master *master, int exit_code, const char *format, ...)
     va_end(args);
     fprintf(stderr, "moonquay: %s\n", text);
     master->status = exit_code;
-    master->state = MASTER_STOPPING;
-    loop_stop(master->loop);
+    end_workers(master, 0);
 }
 
 /* ---- settings, user, logs */
@@ -311,23 +312,23 @@ static void on_drain_over(struct loop_alarm *alarm)
 {
     struct master *master = LIST_OWNER(alarm, struct master, drain);
 
-    log_event(LOG_ERROR, "stop_forced", "workers did not end in time and are killed");
+    if (master->status == 0) /* a failed start has been told, in one line */
+        log_event(LOG_ERROR, "stop_forced", "workers did not end in time and are killed");
     kill_workers(master);
 }
 
-/* Our copies of the sockets go first: what arrives until a worker closes its own is then served by
- * it. */
-static void begin_stop(struct master *master)
+/*
+ * Lets the workers end in good order, for so long. Our copies of the sockets go first: what arrives
+ * until a worker closes its own is then served by it.
+ */
+static void end_workers(struct master *master, int64_t ms)
 {
-    log_event(LOG_INFO, "stopping", "running requests may go on for %lld ms",
-              (long long)master->settings.drain_ms);
     master->state = MASTER_STOPPING;
     loop_alarm_stop(master->loop, &master->watchdog);
     close_sockets(master);
     for (unsigned i = 0; i < master->slot_count; i++)
         slot_stop(master->slots[i]);
-    loop_alarm_start(master->loop, &master->drain,
-                     (double)(master->settings.drain_ms + KILL_AFTER_DRAIN_MS) / 1000);
+    loop_alarm_start(master->loop, &master->drain, (double)(ms + KILL_AFTER_DRAIN_MS) / 1000);
     master_slot_gone(master);
 }
 
@@ -337,7 +338,9 @@ static void on_stop(struct loop_signal *signal, int number)
                                              : LIST_OWNER(signal, struct master, on_term);
 
     if (master->state != MASTER_STOPPING) {
-        begin_stop(master);
+        log_event(LOG_INFO, "stopping", "running requests may go on for %lld ms",
+                  (long long)master->settings.drain_ms);
+        end_workers(master, master->settings.drain_ms);
         return;
     }
     master->status = 128 + number;
@@ -410,11 +413,11 @@ static int set_up(struct master *master, struct err_text *text)
 static void clean_up(struct master *master)
 {
     kill_workers(master);
-    for (unsigned i = 0; i < master->slot_count; i++) {
+    for (unsigned i = 0; i < master->slot_count; i++)
         slot_reap(master->slots[i], true);
-        slot_free(master->slots[i]);
-    }
     close_sockets(master);
+    for (unsigned i = 0; i < master->slot_count; i++)
+        slot_free(master->slots[i]);
     mem_free(master->slots);
     loop_free(master->loop);
     tally_close(master->tally);

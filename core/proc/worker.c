@@ -7,6 +7,7 @@
 #include "proc/worker.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <grp.h>
 #include <poll.h>
 #include <signal.h>
@@ -438,6 +439,9 @@ int worker_run(void)
     struct worker worker = {.error_fd = STDERR_FILENO, .access_fd = -1};
 
     set_up_signals();
+    /* Not for the programs that the app starts: one that lives on would keep the channel open. */
+    fcntl(WORKER_IPC_FD, F_SETFD, FD_CLOEXEC);
+    fcntl(WORKER_TALLY_FD, F_SETFD, FD_CLOEXEC);
     if (receive_config(&worker) < 0) {
         fputs("moonquay: a worker is started by moonquay serve only\n", stderr);
         buf_fini(&worker.config);

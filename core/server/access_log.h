@@ -1,6 +1,6 @@
 /*
- * The access log: a line a request when its response ended, in combined or JSON form. Lines are gathered and written
- * once a turn.
+ * The access log: a line a request when its response ended, in combined or JSON form. Lines are
+ * gathered and written once a turn.
  */
 #ifndef SERVER_ACCESS_LOG_H
 #define SERVER_ACCESS_LOG_H
@@ -16,7 +16,7 @@ enum access_format { ACCESS_COMBINED, ACCESS_JSON };
 struct access_entry {
     const struct net_addr *client;
     struct span method, target, user_agent, referer, user, request_id, host;
-    int64_t unix_ms;  /* when the request's head was complete */
+    int64_t unix_ms;                       /* when the request's head was complete */
     uint64_t content_bytes, request_bytes; /* of the response's and request's content */
     int64_t duration_us;
     int status;    /* 0: aborted before a status was sent */
@@ -31,7 +31,8 @@ struct access_log *access_log_new(int fd, enum access_format format);
 void access_log_free(struct access_log *log);
 void access_log_reopen(struct access_log *log, int fd);
 
-/* Appends a line; it reaches the file by the next access_log_flush (called each turn) or when 32 KiB are gathered. */
+/* Appends a line; it reaches the file by the next access_log_flush (called each turn) or when 32
+ * KiB are gathered. */
 void access_log_add(struct access_log *log, const struct access_entry *entry);
 void access_log_flush(struct access_log *log);
 

@@ -130,7 +130,7 @@ describe("a start", function()
     local app = [[
       local moonquay = require("moonquay")
       local app = moonquay.app { urls = "http://127.0.0.4:0", workers = 2,
-                                 timeouts = { handler = 0.2 } }
+                                 timeouts = { cancel = 5 } }
       app:get("/", function() return "app" end)
       return app]]
     local s = server.start({ app = app, bare = true })
