@@ -52,7 +52,8 @@ static int wait_in(lua_State *L, struct list *waiters, double seconds, lua_KFunc
 
 /* ---- sleep ---- */
 
-static int slept(lua_State *L, int status, lua_KContext context)
+/* What sleep and event:wait return: true, or nil and why the wait ended early. */
+static int waited(lua_State *L, int status, lua_KContext context)
 {
     int code = task_waiter(L)->woken;
 
@@ -75,7 +76,7 @@ static int l_sleep(lua_State *L)
     if (!task_can_wait(L))
         return task_refuse_wait(L);
     loop_alarm_start(task->vm->loop, &task->alarm, seconds);
-    return task_park(L, WAIT_ALARM, slept, 0);
+    return task_park(L, WAIT_ALARM, waited, 0);
 }
 
 /* ---- spawn ---- */
@@ -363,18 +364,6 @@ static int event_clear(lua_State *L)
     return 0;
 }
 
-static int event_waited(lua_State *L, int status, lua_KContext context)
-{
-    int code = task_waiter(L)->woken;
-
-    (void)status;
-    (void)context;
-    if (code < 0)
-        return l_fail(L, code, NULL);
-    lua_pushboolean(L, 1);
-    return 1;
-}
-
 /* event:wait([seconds]) -> true | nil, err */
 static int event_wait(lua_State *L)
 {
@@ -388,7 +377,7 @@ static int event_wait(lua_State *L)
     }
     if (task->cancel)
         return l_fail(L, task->cancel, NULL);
-    return wait_in(L, &self->waiters, seconds, event_waited);
+    return wait_in(L, &self->waiters, seconds, waited);
 }
 
 /* ---- the module's part ---- */
