@@ -364,6 +364,12 @@ static void tell_room(struct conn *conn)
     }
 }
 
+/* A stop does not wait long for peers that leave their side open. */
+static int64_t linger_ms(const struct conn *conn)
+{
+    return conn->server->draining ? DRAIN_LINGER_MS : LINGER_MS;
+}
+
 /*
  * All is answered and sent. Bytes that we have not read would turn our close into a reset, which
  * could destroy the answer on its way: then the peer closes first, within a limit.
@@ -378,7 +384,7 @@ static void conn_end(struct conn *conn)
     conn->state = CONN_LINGERING;
     conn->stamp_ms = loop_now_ms(conn->server->loop);
     conn_take(conn, conn_bytes(conn).len);
-    loop_timer_start(conn->server->loop, &conn->timer, LINGER_MS);
+    loop_timer_start(conn->server->loop, &conn->timer, linger_ms(conn));
 }
 
 /* The server drains: a kept connection closes, a new one has a moment to send its first request. */
@@ -389,7 +395,7 @@ static void conn_end_idle(struct conn *conn)
         return;
     }
     conn->stamp_ms = loop_now_ms(conn->server->loop);
-    loop_timer_start(conn->server->loop, &conn->timer, FRESH_GRACE_MS);
+    loop_timer_start(conn->server->loop, &conn->timer, DRAIN_LINGER_MS);
 }
 
 static void conn_settle(struct conn *conn)
@@ -526,7 +532,7 @@ static int64_t due_after(const struct conn *conn, enum conn_close_reason *reason
 
     if (conn->state == CONN_LINGERING) {
         *reason = CLOSE_LINGER;
-        return LINGER_MS;
+        return linger_ms(conn);
     }
     if (buf_len(&conn->out) > 0) {
         *reason = CLOSE_SEND_STALLED;
@@ -542,7 +548,7 @@ static int64_t due_after(const struct conn *conn, enum conn_close_reason *reason
     }
     if (conn->server->draining && conn->exchange == NULL) {
         *reason = CLOSE_DONE;
-        return FRESH_GRACE_MS;
+        return DRAIN_LINGER_MS;
     }
     *reason = conn->exchange || conn->fresh ? CLOSE_HEADER_WAIT : CLOSE_IDLE;
     return *reason == CLOSE_IDLE ? settings->timeout_idle_connection_ms

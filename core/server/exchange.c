@@ -392,9 +392,8 @@ int exchange_start(struct exchange *exchange, int64_t length)
     response.length = length >= 0 ? (uint64_t)length : 0;
     exchange->chunked = response.framing == H1_LENGTH_CHUNKED;
     response.close = conn->close_after = last_answer(exchange, response.framing);
-    /* A client that did not ask for the end may be sending its next request. While the server
-     * drains, the ends of all its clients are not waited for. */
-    conn->linger |= response.close && exchange->head.keep_alive && !server->draining;
+    /* A client that did not ask for the end may be sending its next request. */
+    conn->linger |= response.close && exchange->head.keep_alive;
     response.keep_alive_10 = exchange->head.minor == 0 && !response.close;
     if (server->settings->server_header[0] == '\0')
         response.server = SPAN_NONE;

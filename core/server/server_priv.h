@@ -15,12 +15,13 @@
 #define OUT_DIRECT_BYTES 16384 /* content from this size on is sent from where it lies */
 #define IN_AHEAD_BYTES                                                                             \
     16384 /* read ahead of a running handler: pipelined requests, unread content */
-#define DRAIN_BYTES         (1 << 20) /* unread content that is read away to keep a connection */
-#define LINGER_MS           5000
-#define FRESH_GRACE_MS      1000  /* while draining, for a new connection's first request */
-#define REQUESTS_PER_TURN   256   /* of one connection, then the others get their turn */
-#define AUTHORIZATION_BYTES 65536 /* max_field_length of Authorization: Kerberos tickets are long  \
-                                   */
+#define DRAIN_BYTES       (1 << 20) /* unread content that is read away to keep a connection */
+#define LINGER_MS         5000
+#define DRAIN_LINGER_MS   1000 /* while draining, also for a new connection's first request */
+#define REQUESTS_PER_TURN 256  /* of one connection, then the others get their turn */
+#define AUTHORIZATION_BYTES                                                                        \
+    65536 /* max_field_length of Authorization: Kerberos tickets are long                          \
+           */
 #define FREE_EXCHANGES 64
 #define FREE_BUFFERS   16
 
