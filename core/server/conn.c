@@ -279,7 +279,8 @@ static enum verdict step_handling(struct conn *conn)
 {
     struct exchange *exchange = conn->exchange;
 
-    if (exchange->wants_content && (conn_bytes(conn).len > 0 || conn->peer_ended)) {
+    if (exchange->wants_content &&
+        (conn_bytes(conn).len > exchange->unhelpful || conn->peer_ended)) {
         exchange->wants_content = false;
         conn->server->handler->readable(exchange);
     }
@@ -461,8 +462,6 @@ void conn_exchange_ended(struct conn *conn)
 void conn_content_wanted(struct conn *conn)
 {
     conn->stamp_ms = loop_now_ms(conn->server->loop);
-    if (conn_bytes(conn).len > 0 || conn->peer_ended)
-        conn_send_soon(conn); /* the step tells the handler */
     conn_update_interest(conn);
 }
 

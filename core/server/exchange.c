@@ -250,6 +250,7 @@ int exchange_content(struct exchange *exchange, struct span *data)
         exchange->held.head = exchange->held.tail;
         return H1_DATA;
     }
+    exchange->held.head = exchange->held.tail = 0; /* the next run does not come from there */
     if (exchange->content_phase == CONTENT_ENDED)
         return 0;
     if (exchange->content_phase == CONTENT_FAILED)
@@ -274,6 +275,7 @@ int exchange_content(struct exchange *exchange, struct span *data)
         if (conn->peer_ended)
             return content_fail(exchange, ERR_CLOSED);
         exchange->wants_content = true;
+        exchange->unhelpful = conn_bytes(conn).len;
         conn_content_wanted(conn);
         return ERR_AGAIN;
     default:

@@ -49,6 +49,7 @@ struct exchange {
     uint64_t connection_number;
     uint64_t content_bytes; /* read so far */
     uint64_t drained_bytes; /* read away after the answer */
+    size_t unhelpful;       /* received bytes that are not enough for a run, with wants_content */
     struct buf held;        /* content given back by exchange_unread */
     struct span last_run;   /* what exchange_content returned last */
     int64_t max_content;    /* max_request_body_size of this request */
