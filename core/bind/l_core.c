@@ -6,10 +6,8 @@
 #include <errno.h>
 #include <lauxlib.h>
 #include <math.h>
-#include <signal.h>
 #include <string.h>
 #include <time.h>
-#include <unistd.h>
 
 #include "base/err.h"
 #include "base/log.h"
@@ -185,9 +183,13 @@ static int l_set_option(lua_State *L)
 /* shutdown(): the server drains and ends, as by SIGTERM */
 static int l_shutdown(lua_State *L)
 {
-    if (!vm_of(L)->owned)
+    struct vm *vm = vm_of(L);
+
+    if (vm->loading)
+        return luaL_error(L, "os.exit was called while the app was loaded");
+    if (vm->shutdown == NULL)
         return luaL_error(L, "there is no server to shut down here");
-    kill(getppid(), SIGTERM);
+    vm->shutdown(vm->shutdown_owner);
     return 0;
 }
 

@@ -192,6 +192,12 @@ struct span vm_server_settings(struct vm *vm)
     return buf_span(&vm->server_settings);
 }
 
+void vm_on_shutdown(struct vm *vm, void (*shutdown)(void *owner), void *owner)
+{
+    vm->shutdown = shutdown;
+    vm->shutdown_owner = owner;
+}
+
 void vm_watch_cpu(struct vm *vm)
 {
     cpu_watch(vm);

@@ -36,6 +36,9 @@ const struct handler *vm_handler(struct vm *vm);
  * text; borrowed. */
 struct span vm_server_settings(struct vm *vm);
 
+/* What an app's os.exit calls; without it, or while the app loads, os.exit raises. */
+void vm_on_shutdown(struct vm *vm, void (*shutdown)(void *owner), void *owner);
+
 /* Starts the CPU timer that ends handlers which spin; for a worker, whose thread is the loop's. */
 void vm_watch_cpu(struct vm *vm);
 

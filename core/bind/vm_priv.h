@@ -72,6 +72,8 @@ struct vm {
     char app_path[1024];
     struct buf server_settings; /* key\0value\0 … */
 
+    void (*shutdown)(void *owner);
+    void *shutdown_owner;
     void (*idle)(void *owner);
     void *idle_owner;
     struct loop_call idle_call;

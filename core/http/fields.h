@@ -1,6 +1,7 @@
 /*
- * Field lines in the order in which they arrived or were added (RFC 9110 section 5). Names and values are
- * borrowed spans: whoever adds a line keeps its bytes alive as long as the fields, usually in the same arena.
+ * Field lines in the order in which they arrived or were added (RFC 9110 section 5). Names and
+ * values are borrowed spans: whoever adds a line keeps its bytes alive as long as the fields,
+ * usually in the same arena.
  */
 #ifndef HTTP_FIELDS_H
 #define HTTP_FIELDS_H
@@ -67,7 +68,8 @@ bool field_value_valid(struct span value);
 /* Adds a line at the end. Borrows name and value. */
 void fields_add(struct fields *fields, struct span name, struct span value);
 
-/* The first line with this name, at or after index from; NULL when none. Compare without regard to case. */
+/* The first line with this name, at or after index from; NULL when none. Compare without regard to
+ * case. */
 const struct field *fields_find(const struct fields *fields, struct span name, uint32_t from);
 const struct field *fields_find_id(const struct fields *fields, enum field_id id, uint32_t from);
 
@@ -78,18 +80,21 @@ uint32_t fields_remove(struct fields *fields, struct span name);
 void fields_set(struct fields *fields, struct span name, struct span value);
 
 /*
- * All values of name in order, joined with ", " (RFC 9110 section 5.3; "; " for Cookie, RFC 9113 section
- * 8.2.3). One line: borrowed from the fields; several: in the arena. SPAN_NONE when there is no such line.
+ * All values of name in order, joined with ", " (RFC 9110 section 5.3; "; " for Cookie, RFC 9113
+ * section 8.2.3). One line: borrowed from the fields; several: in the arena. SPAN_NONE when there
+ * is no such line.
  */
 struct span fields_combined(struct fields *fields, struct span name);
 
 /*
- * Takes the next element off the front of a comma-separated list (RFC 9110 section 5.6.1), without its
- * surrounding blanks, maybe empty; commas in quoted strings do not separate. False behind the last one.
+ * Takes the next element off the front of a comma-separated list (RFC 9110 section 5.6.1), without
+ * its surrounding blanks, maybe empty; commas in quoted strings do not separate. False behind the
+ * last one.
  */
 bool fields_list_next(struct span *list, struct span *element);
 
-/* True when the comma-separated list in any line of this name holds token, without regard to case. */
+/* True when the comma-separated list in any line of this name holds token, without regard to case.
+ */
 bool fields_has_token(const struct fields *fields, enum field_id id, struct span token);
 
 #endif

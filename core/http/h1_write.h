@@ -1,6 +1,6 @@
 /*
- * Writes HTTP/1.1 response messages (RFC 9112) into a buffer. The caller has decided on framing; names and
- * values have been checked when they were set.
+ * Writes HTTP/1.1 response messages (RFC 9112) into a buffer. The caller has decided on framing;
+ * names and values have been checked when they were set.
  */
 #ifndef HTTP_H1_WRITE_H
 #define HTTP_H1_WRITE_H
@@ -22,7 +22,8 @@ enum h1_length {
 struct h1_response {
     int status;                  /* 100–999 */
     struct span reason;          /* SPAN_NONE: the standard phrase, "" when there is none */
-    const struct fields *fields; /* may be NULL; Content-Length, Transfer-Encoding and Connection in it are left out */
+    const struct fields *fields; /* may be NULL; Content-Length, Transfer-Encoding and Connection in
+                                    it are left out */
     enum h1_length framing;
     uint64_t length;
     bool close;         /* Connection: close, once */

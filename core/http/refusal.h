@@ -1,6 +1,6 @@
 /*
- * Why a message is refused: the status for the peer and the reason for the error log, in HTTP.sys's words
- * (reference/http-sys.md section 18.1), with a detail for people. All texts are static.
+ * Why a message is refused: the status for the peer and the reason for the error log, in HTTP.sys's
+ * words (reference/http-sys.md section 18.1), with a detail for people. All texts are static.
  */
 #ifndef HTTP_REFUSAL_H
 #define HTTP_REFUSAL_H

@@ -19,9 +19,10 @@ enum ipc_kind {
     IPC_RETURN,     /* value: the slot whose sockets are needed no more */
     IPC_STOP,       /* stop accepting, finish what runs, end */
     /* to the master */
-    IPC_READY,   /* the app is loaded; the server-scope settings that it asked for */
-    IPC_FAILED,  /* it is not; value: exit code; the text is one line, no pairs */
-    IPC_SERVING, /* the slot's sockets are served */
+    IPC_READY,    /* the app is loaded; the server-scope settings that it asked for */
+    IPC_FAILED,   /* it is not; value: exit code; the text is one line, no pairs */
+    IPC_SERVING,  /* the slot's sockets are served */
+    IPC_SHUTDOWN, /* the app asks for the end of the server (os.exit) */
 };
 
 enum { IPC_LOG_ERROR = 1, IPC_LOG_ACCESS = 2 };

@@ -62,6 +62,9 @@ struct master {
 void master_fail(struct master *master, int exit_code, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
+/* Begins to stop, as by a signal: workers finish what runs. */
+void master_stop(struct master *master);
+
 /* Adds the settings in force of server scope. */
 void master_server_settings(const struct master *master, struct buf *pairs);
 

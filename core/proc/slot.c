@@ -190,6 +190,8 @@ static void read_messages(struct slot *slot)
             on_failed(slot, &message);
         else if (message.kind == IPC_SERVING && slot->state == SLOT_LOADED)
             on_serving(slot);
+        else if (message.kind == IPC_SHUTDOWN && !stopping)
+            master_stop(slot->master);
         ipc_message_fini(&message);
     }
     if (code == ERR_CLOSED && slot->ipc_fd >= 0)

@@ -274,6 +274,11 @@ static void on_message(struct loop_io *io, int events)
 
 /* ---- the app */
 
+static void on_shutdown(void *owner)
+{
+    tell(owner, IPC_SHUTDOWN, 0, SPAN_NONE);
+}
+
 static void on_loaded(void *owner, int code, const struct err_text *text)
 {
     struct worker *worker = owner;
@@ -405,6 +410,7 @@ static void run(struct worker *worker)
     on_heartbeat(&worker->heartbeat);
     loop_io_start(worker->loop, &worker->ipc, WORKER_IPC_FD, LOOP_READ, on_message);
     worker->vm = vm_new(worker->loop, &worker->settings, worker->slot, worker->lua_dir);
+    vm_on_shutdown(worker->vm, on_shutdown, worker);
     vm_watch_cpu(worker->vm);
     on_message(&worker->ipc, LOOP_READ); /* the log files, before the app can write to them */
     if (worker->state != WORKER_STOPPING)

@@ -1,4 +1,5 @@
 local server = require("spec.support.server")
+local sys = require("moonquay.probe").sys
 local temp = require("spec.support.temp")
 
 -- Modules beside the app; each describes what it is for.
@@ -177,6 +178,24 @@ return app
     assert.equal(503, s:get("/exit").status)
     assert.same({ exit = 0 }, s:wait(10))
     assert.equal(0, s:stop())
+  end)
+
+  it("drains at os.exit also when the workers are another user", function()
+    local dir = temp.dir()
+    sys.chmod(dir.path, "0755")
+    local s = server.start({ path = dir:write("app.lua", app), options = { "--user", "nobody" } })
+    assert.equal(503, s:get("/exit").status)
+    assert.same({ exit = 0 }, s:wait(10))
+    assert.equal(0, s:stop())
+    dir:remove()
+  end)
+
+  it("refuses os.exit while the app loads", function()
+    local dir = temp.dir()
+    local result = server.run({ "serve", dir:write("app.lua", "os.exit(0)") })
+    assert.equal(65, result.status)
+    assert.matches("os%.exit was called while the app was loaded", result.stderr)
+    dir:remove()
   end)
 
   it("tells of globals and of what blocks, once, in development", function()
