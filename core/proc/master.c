@@ -332,15 +332,20 @@ static void end_workers(struct master *master, int64_t ms)
     master_slot_gone(master);
 }
 
+void master_stop(struct master *master)
+{
+    log_event(LOG_INFO, "stopping", "running requests may go on for %lld ms",
+              (long long)master->settings.drain_ms);
+    end_workers(master, master->settings.drain_ms);
+}
+
 static void on_stop(struct loop_signal *signal, int number)
 {
     struct master *master = number == SIGINT ? LIST_OWNER(signal, struct master, on_int)
                                              : LIST_OWNER(signal, struct master, on_term);
 
     if (master->state != MASTER_STOPPING) {
-        log_event(LOG_INFO, "stopping", "running requests may go on for %lld ms",
-                  (long long)master->settings.drain_ms);
-        end_workers(master, master->settings.drain_ms);
+        master_stop(master);
         return;
     }
     master->status = 128 + number;
