@@ -15,7 +15,7 @@
 struct arena_block {
     struct arena_block *next;
     size_t size; /* bytes of data */
-    _Alignas(max_align_t) char data[];
+    _Alignas(ARENA_ALIGN) char data[];
 };
 
 static void *must(void *memory, size_t size)
@@ -68,10 +68,21 @@ static struct arena_block *block_new(size_t size, struct arena_block *next)
     return block;
 }
 
+static void fill_from(struct arena *arena, struct arena_block *block)
+{
+    arena->head = block;
+    arena->next = block ? block->data : NULL;
+    arena->end = block ? block->data + block->size : NULL;
+}
+
 void arena_reset(struct arena *arena)
 {
     struct arena_block *keep = NULL;
 
+    if (arena->head && arena->head->next == NULL && arena->head->size == BLOCK_BYTES) {
+        arena->next = arena->head->data; /* an ordinary request needs one block */
+        return;
+    }
     while (arena->head) {
         struct arena_block *block = arena->head;
 
@@ -83,35 +94,28 @@ void arena_reset(struct arena *arena)
     }
     if (keep)
         keep->next = NULL;
-    arena->head = keep;
-    arena->used = 0;
+    fill_from(arena, keep);
 }
 
 void arena_fini(struct arena *arena)
 {
     arena_reset(arena);
     mem_free(arena->head);
-    arena->head = NULL;
+    arena_init(arena);
 }
 
-void *arena_alloc(struct arena *arena, size_t size)
+void *arena_grow(struct arena *arena, size_t size)
 {
-    const size_t align = _Alignof(max_align_t);
-
     CHECK(size < SIZE_MAX / 2);
-    size = (size + align - 1) & ~(align - 1);
-    if (size > BLOCK_BYTES / 2 && arena->head &&
-        (size > arena->head->size || arena->used > arena->head->size - size)) {
+    size = (size + ARENA_ALIGN - 1) & ~(size_t)(ARENA_ALIGN - 1);
+    if (size > BLOCK_BYTES / 2 && arena->head) {
         /* A big piece goes below the head, which stays open for small ones. */
         arena->head->next = block_new(size, arena->head->next);
         return arena->head->next->data;
     }
-    if (arena->head == NULL || arena->used + size > arena->head->size) {
-        arena->head = block_new(size > BLOCK_BYTES ? size : BLOCK_BYTES, arena->head);
-        arena->used = 0;
-    }
-    arena->used += size;
-    return arena->head->data + arena->used - size;
+    fill_from(arena, block_new(size > BLOCK_BYTES ? size : BLOCK_BYTES, arena->head));
+    arena->next += size;
+    return arena->next - size;
 }
 
 struct span arena_copy(struct arena *arena, struct span bytes)

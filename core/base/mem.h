@@ -21,8 +21,10 @@ struct arena_block;
 
 struct arena {
     struct arena_block *head; /* the block that is filled; its next are full ones */
-    size_t used;              /* bytes used of head */
+    char *next, *end;         /* what is left of it */
 };
+
+#define ARENA_ALIGN 16u
 
 void arena_init(struct arena *arena);
 
@@ -30,8 +32,19 @@ void arena_init(struct arena *arena);
 void arena_reset(struct arena *arena);
 void arena_fini(struct arena *arena);
 
+void *arena_grow(struct arena *arena, size_t size);
+
 /* size bytes, aligned for any type, that live until reset. */
-void *arena_alloc(struct arena *arena, size_t size);
+static inline void *arena_alloc(struct arena *arena, size_t size)
+{
+    size_t whole = (size + ARENA_ALIGN - 1) & ~(size_t)(ARENA_ALIGN - 1);
+    char *at = arena->next;
+
+    if (whole < size || whole > (size_t)(arena->end - at))
+        return arena_grow(arena, size);
+    arena->next = at + whole;
+    return at;
+}
 
 /* A NUL-terminated copy of bytes; its span does not count the NUL. */
 struct span arena_copy(struct arena *arena, struct span bytes);

@@ -83,10 +83,11 @@ void exchange_begin(struct exchange *exchange)
     struct server *server = exchange->server;
 
     exchange->phase = EXCHANGE_OPEN;
-    h1_content_init(&exchange->content, &exchange->head, &server->limits, &exchange->arena,
-                    &exchange->trailers);
     if (exchange->head.framing == H1_NO_CONTENT)
         exchange->content_phase = CONTENT_ENDED;
+    else
+        h1_content_init(&exchange->content, &exchange->head, &server->limits, &exchange->arena,
+                        &exchange->trailers);
     server->slot->counter[COUNTER_REQUESTS]++;
     server->slot->gauge[GAUGE_REQUESTS]++;
     if (server->access_log) {
