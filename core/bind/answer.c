@@ -341,20 +341,6 @@ static int status_of_error(lua_State *L, int index)
     return status >= 400 && status <= 599 ? (int)status : 0;
 }
 
-/* May raise only for want of memory; the caller is protected. In: request; out: text, error value.
- */
-static int describe_failure(lua_State *L)
-{
-    struct request *request = lua_touserdata(L, 1);
-    lua_State *T = request->task->T;
-
-    lua_settop(L, 0);
-    push_failure(L, T, -1);
-    lua_pushvalue(T, -1);
-    lua_xmove(T, L, 1);
-    return 2;
-}
-
 static void request_failed(struct request *request, int status)
 {
     struct vm *vm = request->vm;
@@ -364,13 +350,9 @@ static void request_failed(struct request *request, int status)
         vm->slot->counter[COUNTER_MEMORY_LIMIT]++;
         lua_gc(L, LUA_GCCOLLECT);
     }
-    lua_pushcfunction(L, describe_failure);
-    lua_pushlightuserdata(L, request);
-    if (lua_pcall(L, 1, 2, 0) != LUA_OK) {
-        lua_settop(L, -2);
-        lua_pushliteral(L, "not enough memory");
-        lua_pushliteral(L, "not enough memory");
-    }
+    push_task_failure(request->task);
+    lua_pushvalue(request->task->T, -1);
+    lua_xmove(request->task->T, L, 1);
     if (request->task->killed && request->cancel) {
         log_failure(request, "handler_closed", "the client left and the handler went on", NULL);
     } else if (status_of_error(L, -1) == 0 || status_of_error(L, -1) >= 500) {

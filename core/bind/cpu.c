@@ -6,8 +6,8 @@
  *
  * What the interruption does: a task that can be suspended is set aside, so that the loop turns for
  * work that needs no Lua of this state; at cpu_limit it is suspended for good, which no pcall can
- * catch. Where Lua cannot be suspended (a sort's comparator, a <close> handler) it gets an error
- * instead, at each tick again.
+ * catch. Where Lua cannot be suspended (a sort's comparator, a <close> handler) each instruction
+ * gets an error instead, so that code which catches it ends as well.
  */
 #include <errno.h>
 #include <lauxlib.h>
@@ -27,6 +27,13 @@
 static struct vm *watched; /* a process has one loop thread, and watches one state at a time */
 static timer_t timer;
 
+static bool is_over(const struct vm *vm)
+{
+    const struct task *task = vm->running;
+
+    return task && !task->unlimited && (int64_t)vm->ticks * TICK_MS > vm->settings->cpu_limit_ms;
+}
+
 static void interrupted(lua_State *L, lua_Debug *frame)
 {
     struct vm *vm = watched;
@@ -36,8 +43,7 @@ static void interrupted(lua_State *L, lua_Debug *frame)
     if (vm == NULL || L != vm->innermost || vm->ticks < SLICE_TICKS)
         return; /* left over from an earlier slice */
     struct task *task = vm->running;
-    bool over =
-        (int64_t)vm->ticks * TICK_MS > vm->settings->cpu_limit_ms && task && !task->unlimited;
+    bool over = is_over(vm);
 
     if (task && vm->blocked == 0 && lua_isyieldable(L)) {
         if (over) {
@@ -48,8 +54,16 @@ static void interrupted(lua_State *L, lua_Debug *frame)
         lua_yield(L, 0);
         return;
     }
-    if (over)
+    if (over) {
+        lua_sethook(L, interrupted, LUA_MASKCOUNT, 1);
         luaL_error(L, "ran %d ms without waiting (cpu_limit)", vm->ticks * TICK_MS);
+    }
+}
+
+void cpu_insist(struct vm *vm, lua_State *L)
+{
+    if (vm->watched && is_over(vm))
+        lua_sethook(L, interrupted, LUA_MASKCOUNT, 1);
 }
 
 static void on_tick(int number)

@@ -13,7 +13,7 @@
 #include "bind/task.h"
 #include "bind/vm_priv.h"
 
-#define WAITING     "moonquay.waiting" /* weak set of coroutines suspended by the scheduler */
+#define MARKS       "moonquay.threads" /* weak: coroutine to enum mark */
 #define TRACE_VALUE "moonquay.trace.value"
 #define TRACE_TEXT  "moonquay.trace.text"
 
@@ -25,29 +25,63 @@ static lua_State *check_coroutine(lua_State *L, int index)
     return co;
 }
 
-static void mark_waiting(lua_State *L, lua_State *co, bool waiting)
+/* Why Lua code must not resume or close a coroutine that it could otherwise. */
+enum mark { MARK_NONE, MARK_WAITING, MARK_TASK };
+
+static void push_marks(lua_State *L)
 {
-    lua_getfield(L, LUA_REGISTRYINDEX, WAITING);
-    lua_pushthread(co);
-    lua_xmove(co, L, 1);
-    lua_pushboolean(L, waiting);
-    if (!waiting) {
-        lua_pop(L, 1);
+    if (lua_getfield(L, LUA_REGISTRYINDEX, MARKS) == LUA_TTABLE)
+        return;
+    lua_pop(L, 1);
+    lua_newtable(L);
+    lua_createtable(L, 0, 1);
+    lua_pushliteral(L, "k");
+    lua_setfield(L, -2, "__mode");
+    lua_setmetatable(L, -2);
+    lua_pushvalue(L, -1);
+    lua_setfield(L, LUA_REGISTRYINDEX, MARKS);
+}
+
+/* Sets the mark of the thread on top of L, which it pops. */
+static void set_mark(lua_State *L, enum mark mark)
+{
+    push_marks(L);
+    lua_insert(L, -2);
+    if (mark == MARK_NONE)
         lua_pushnil(L);
-    }
+    else
+        lua_pushinteger(L, mark);
     lua_rawset(L, -3);
     lua_pop(L, 1);
 }
 
-static bool is_waiting(lua_State *L, lua_State *co)
+/* The task has been parked already: an error here would let it run on beside its wait. */
+static void mark_waiting(lua_State *L, lua_State *co, bool waiting)
 {
-    lua_getfield(L, LUA_REGISTRYINDEX, WAITING);
+    struct vm *vm = vm_of(L);
+
+    vm_lift_limit(vm);
+    lua_pushthread(co);
+    lua_xmove(co, L, 1);
+    set_mark(L, waiting ? MARK_WAITING : MARK_NONE);
+    vm_set_limit(vm);
+}
+
+static enum mark mark_of(lua_State *L, lua_State *co)
+{
+    lua_getfield(L, LUA_REGISTRYINDEX, MARKS);
     lua_pushthread(co);
     lua_xmove(co, L, 1);
     lua_rawget(L, -2);
-    bool waiting = lua_toboolean(L, -1);
+    enum mark mark = (enum mark)lua_tointeger(L, -1);
     lua_pop(L, 2);
-    return waiting;
+    return mark;
+}
+
+void l_coroutine_reserve(lua_State *L)
+{
+    lua_pushvalue(L, -1);
+    set_mark(L, MARK_TASK);
 }
 
 /*
@@ -110,6 +144,8 @@ static int resume_into(lua_State *L, lua_State *co, int count)
     status = lua_resume(co, L, count, &results);
     vm->innermost = outer;
     vm->blocked -= blocks;
+    if (status > LUA_YIELD)
+        cpu_insist(vm, L);
     if (status == LUA_YIELD && vm->yielding != YIELD_USER) {
         lua_pop(co, results);
         return RESUME_PASS;
@@ -131,11 +167,16 @@ static int resume_into(lua_State *L, lua_State *co, int count)
 /* lua_resume itself refuses the dead and the running. */
 static bool cannot_resume(lua_State *L, lua_State *co)
 {
-    if (lua_status(co) == LUA_YIELD && is_waiting(L, co)) {
+    switch (mark_of(L, co)) {
+    case MARK_WAITING:
         lua_pushliteral(L, "cannot resume a coroutine that waits in another task");
         return true;
+    case MARK_TASK:
+        lua_pushliteral(L, "cannot resume a task");
+        return true;
+    default:
+        return false;
     }
-    return false;
 }
 
 /* ---- resume ---- */
@@ -253,8 +294,14 @@ static int co_close(lua_State *L)
 
     if (co == L || (lua_status(co) == LUA_OK && lua_getstack(co, 0, &frame) > 0))
         return luaL_error(L, "cannot close a %s coroutine", co == L ? "running" : "normal");
-    if (lua_status(co) == LUA_YIELD && is_waiting(L, co))
+    switch (mark_of(L, co)) {
+    case MARK_WAITING:
         return luaL_error(L, "cannot close a coroutine that waits in another task");
+    case MARK_TASK:
+        return luaL_error(L, "cannot close a task");
+    default:
+        break;
+    }
     if (close_coroutine(L, co) == LUA_OK) {
         lua_pushboolean(L, 1);
         return 1;
@@ -269,19 +316,8 @@ static const luaL_Reg functions[] = {
     {"close", co_close},   {NULL, NULL},
 };
 
-static void new_weak_table(lua_State *L, const char *key)
-{
-    lua_newtable(L);
-    lua_createtable(L, 0, 1);
-    lua_pushliteral(L, "k");
-    lua_setfield(L, -2, "__mode");
-    lua_setmetatable(L, -2);
-    lua_setfield(L, LUA_REGISTRYINDEX, key);
-}
-
 void l_coroutine_install(lua_State *L)
 {
-    new_weak_table(L, WAITING);
     lua_getglobal(L, "coroutine");
     luaL_setfuncs(L, functions, 0);
     lua_pop(L, 1);

@@ -4,7 +4,10 @@
 
 #include <lua.h>
 
-/* Replaces resume, wrap, yield, close and status in the global table coroutine. */
+/* Replaces resume, wrap, yield and close in the global table coroutine. */
 void l_coroutine_install(lua_State *L);
+
+/* The thread on top of L is a task's: what Lua code can do to coroutines is refused for it. */
+void l_coroutine_reserve(lua_State *L);
 
 #endif

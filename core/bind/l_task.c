@@ -86,21 +86,27 @@ static struct l_task *check_task(lua_State *L)
     return luaL_checkudata(L, 1, TASK_TYPE);
 }
 
+/* Turns the message at index into an error value. */
+static void make_error(lua_State *L, int index)
+{
+    index = lua_absindex(L, index);
+    lua_createtable(L, 0, 3);
+    lua_pushliteral(L, "error");
+    lua_setfield(L, -2, "code");
+    lua_pushvalue(L, index);
+    lua_setfield(L, -2, "message");
+    l_push_error_meta(L);
+    lua_setmetatable(L, -2);
+    lua_replace(L, index);
+}
+
 /* The error of a task as a value that says where it arose. In: error value on top of L; a string
  * becomes an error table. */
 static void wrap_error(lua_State *L, lua_State *T)
 {
     push_failure(L, T, -1);
-    if (lua_type(L, -2) == LUA_TSTRING) {
-        lua_createtable(L, 0, 3);
-        lua_pushliteral(L, "error");
-        lua_setfield(L, -2, "code");
-        lua_pushvalue(L, -3);
-        lua_setfield(L, -2, "message");
-        l_push_error_meta(L);
-        lua_setmetatable(L, -2);
-        lua_replace(L, -3);
-    }
+    if (lua_type(L, -2) == LUA_TSTRING)
+        make_error(L, -2);
     if (lua_type(L, -2) == LUA_TTABLE) {
         lua_pushliteral(L, "traceback");
         if (lua_rawget(L, -3) == LUA_TNIL) {
@@ -167,11 +173,16 @@ static void spawned_ended(struct task *task, int status)
     lua_pushcfunction(L, store_results);
     lua_rawgeti(L, LUA_REGISTRYINDEX, task->handle);
     lua_pushlightuserdata(L, task);
-    if (lua_pcall(L, 2, 0, 0) != LUA_OK) {
+    if (task_call(task, 2) != LUA_OK) {
         self->failed = true;
-        log_event(LOG_ERROR, "task_failed", "%s", lua_tostring(L, -1));
+        push_task_failure(task);
+        make_error(L, -1);
+        lua_rawgeti(L, LUA_REGISTRYINDEX, task->handle);
+        lua_insert(L, -2);
+        lua_setiuservalue(L, -2, 1);
         lua_pop(L, 1);
     }
+    lua_pop(L, 1);
     if (self->failed && task->detached && task->cancel == 0) {
         self->asked = true;
         lua_rawgeti(L, LUA_REGISTRYINDEX, task->handle);
@@ -187,25 +198,33 @@ static int spawn(lua_State *L, bool detached)
     int arguments = lua_gettop(L);
 
     luaL_checktype(L, 1, LUA_TFUNCTION);
+    if (vm->closed)
+        return luaL_error(L, "the state closes: no task starts any more");
     struct l_task *self = lua_newuserdatauv(L, sizeof(*self), 1);
 
     *self = (struct l_task){0};
     list_init(&self->waiters);
     luaL_setmetatable(L, TASK_TYPE);
+    luaL_checkstack(L, 2, "too many arguments");
+    vm_lift_limit(vm); /* a task that is half made would never end */
     struct task *task = task_new(vm, spawned_ended, self);
 
     self->task = task;
     self->number = task->number;
     lua_pushvalue(L, -1);
     task->handle = luaL_ref(L, LUA_REGISTRYINDEX);
+    bool fits = lua_checkstack(task->T, arguments + 1);
+    vm_set_limit(vm);
     /* What the main chunk of an app starts belongs to the app. */
     task->background = detached;
     task->detached = detached || vm->running == NULL || vm->running->unlimited;
     if (!task->detached)
         task_adopt(vm->running, task);
     lua_insert(L, 1);
-    if (!lua_checkstack(task->T, arguments + 1))
+    if (!fits) {
+        task_kill(task);
         return luaL_error(L, "too many arguments");
+    }
     lua_xmove(L, task->T, arguments);
     task_again(task, arguments - 1);
     return 1;

@@ -284,7 +284,7 @@ static void cancel_function_ended(struct task *task, int status)
         return;
     lua_State *L = task->vm->L;
 
-    push_failure(L, task->T, -1);
+    push_task_failure(task);
     log_event(LOG_ERROR, "on_cancel_failed", "%s", lua_tostring(L, -1));
     lua_pop(L, 1);
 }

@@ -12,6 +12,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "bind/aux.h"
+#include "bind/l_coroutine.h"
 #include "bind/vm_priv.h"
 
 #define IDLE_TASKS 512  /* finished threads kept for the next request */
@@ -65,8 +66,11 @@ struct task *task_new(struct vm *vm, void (*ended)(struct task *task, int status
         vm->idle_count--;
     } else {
         task = task_make(vm);
+        vm_lift_limit(vm); /* this may be called by Lua code of another thread */
         task->T = lua_newthread(vm->L);
+        l_coroutine_reserve(vm->L);
         task->anchor = luaL_ref(vm->L, LUA_REGISTRYINDEX);
+        vm_set_limit(vm);
     }
     task->number = ++vm->last_task;
     task->state = TASK_NEW;
@@ -174,6 +178,7 @@ static void close_thread(struct task *task)
 
     vm->running = task;
     vm->blocked++;
+    vm->ticks = 0; /* what cleans up has a time of its own */
     vm_enter(vm, task->T);
     int status = lua_resetthread(task->T);
     vm_leave(vm);
@@ -183,6 +188,24 @@ static void close_thread(struct task *task)
         log_event(LOG_ERROR, "close_failed", "%s",
                   lua_isstring(task->T, -1) ? lua_tostring(task->T, -1) : "error in __close");
     lua_settop(task->T, 0);
+}
+
+int task_call(struct task *task, int arguments)
+{
+    struct vm *vm = task->vm;
+    struct task *before = vm->running;
+
+    vm->running = task;
+    vm->blocked++;
+    vm->ticks = 0;
+    vm_lift_limit(vm);
+    vm_enter(vm, vm->L);
+    int status = lua_pcall(vm->L, arguments, 1, 0);
+    vm_leave(vm);
+    vm_set_limit(vm);
+    vm->blocked--;
+    vm->running = before;
+    return status;
 }
 
 static void task_ended(struct task *task, int status)
@@ -295,7 +318,8 @@ bool task_can_wait(lua_State *L)
 
     if (vm->running)
         return vm->blocked == 0 && lua_isyieldable(L);
-    return !vm->main_waiting;
+    /* The main thread of a script may turn the loop; what the loop itself calls may not. */
+    return !vm->owned && !vm->closed && !vm->main_waiting;
 }
 
 struct task *task_waiter(lua_State *L)
@@ -364,6 +388,20 @@ int task_park(lua_State *L, enum task_wait wait, lua_KFunction k, lua_KContext c
     return lua_yieldk(L, 0, context, k);
 }
 
+/* Nobody finds the task any more where it was written down as waiting. */
+static void leave_slot(struct task *task)
+{
+    if (task->slot && *task->slot == task)
+        *task->slot = NULL;
+    task->slot = NULL;
+}
+
+void task_wait_at(struct task *task, struct task **slot)
+{
+    *slot = task;
+    task->slot = slot;
+}
+
 void task_wake(struct task *task, enum task_wait wait, int code)
 {
     if (task->state != TASK_PARKED || task->wait != wait)
@@ -371,6 +409,7 @@ void task_wake(struct task *task, enum task_wait wait, int code)
     task->woken = code;
     task->wait = WAIT_NONE;
     list_remove(&task->waiting);
+    leave_slot(task);
     loop_alarm_stop(task->vm->loop, &task->alarm);
     if (task == &task->vm->main)
         task->state = TASK_RUNNING;
@@ -406,11 +445,13 @@ void task_kill(struct task *task)
         return;
     case TASK_SPINNING:
         vm->spinning = NULL;
+        loop_defer(vm->loop, &vm->run_call); /* the others were waiting for it */
         break;
     default:
         list_remove(&task->node);
     }
     task->killed = true;
+    leave_slot(task);
     loop_alarm_stop(vm->loop, &task->alarm);
     lua_pushliteral(task->T, "the task was closed");
     task_ended(task, LUA_ERRRUN);

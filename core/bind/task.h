@@ -37,6 +37,7 @@ struct task {
     struct list node; /* in the vm's ready list, or among the free ones */
     struct list siblings, children;
     struct list waiting; /* in the list of the event that it waits for */
+    struct task **slot;  /* where it is written down as the one who waits; NULL: nowhere */
     struct vm *vm;
     struct task *parent;
     struct request *request; /* whose work this is; NULL for the app's own */
@@ -95,6 +96,10 @@ int task_park(lua_State *L, enum task_wait wait, lua_KFunction k, lua_KContext c
 /* Who parks here: the running task, or the stand-in for the interpreter's main thread. */
 struct task *task_waiter(lua_State *L);
 
+/* Writes task down in slot until its next wait ends in whatever way; before task_park. slot must
+ * stay valid as long. */
+void task_wait_at(struct task *task, struct task **slot);
+
 /* Ends a wait of this kind, if that is what the task waits for. */
 void task_wake(struct task *task, enum task_wait wait, int code);
 
@@ -104,6 +109,12 @@ void task_cancel(struct task *task, int code);
 /* Closes the task: its <close> variables run, then it is over (ended is called with LUA_ERRRUN and
  * no error value). */
 void task_kill(struct task *task);
+
+/*
+ * lua_pcall with one result on the state's main thread, for a task that does not run: within
+ * cpu_limit, without waits and without the limit of memory.
+ */
+int task_call(struct task *task, int arguments);
 
 /* Raises the error for a wait where none is possible. */
 int task_refuse_wait(lua_State *L);

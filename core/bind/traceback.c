@@ -6,6 +6,7 @@
 #include <lauxlib.h>
 
 #include "bind/aux.h"
+#include "bind/task.h"
 #include "bind/vm_priv.h"
 
 static void append_kept(lua_State *L, const char *title, const char *key)
@@ -56,4 +57,28 @@ void push_failure(lua_State *L, lua_State *T, int index)
         append_kept(L, "inside a coroutine: ", "moonquay.trace.text");
     lua_pushnil(L);
     lua_setfield(L, LUA_REGISTRYINDEX, "moonquay.trace.value");
+}
+
+static int describe(lua_State *L)
+{
+    lua_State *T = lua_touserdata(L, 1);
+
+    lua_settop(L, 0);
+    push_failure(L, T, -1);
+    return 1;
+}
+
+void push_task_failure(struct task *task)
+{
+    lua_State *L = task->vm->L;
+
+    lua_pushcfunction(L, describe);
+    lua_pushlightuserdata(L, task->T);
+    if (task_call(task, 1) == LUA_OK)
+        return;
+    /* What went wrong with the text says more than nothing; its own text is not asked for. */
+    const char *why = lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1) : luaL_typename(L, -1);
+
+    lua_pushfstring(L, "an error value whose text fails: %s", why);
+    lua_remove(L, -2);
 }

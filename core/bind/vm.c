@@ -35,7 +35,7 @@ static void *allocate(void *owner, void *old, size_t old_size, size_t size)
         vm->bytes -= old_size;
         return NULL;
     }
-    if (vm->in_lua && !vm->loading && size > old_size &&
+    if (vm->in_lua && !vm->unlimited && !vm->loading && size > old_size &&
         vm->bytes + (size - old_size) > (size_t)vm->settings->memory_limit)
         return NULL;
     void *memory = old ? NULL : alloc_quick(&vm->alloc, size);
@@ -58,6 +58,16 @@ void vm_leave(struct vm *vm)
 {
     vm->in_lua = 0;
     vm->slot->gauge[GAUGE_LUA_BYTES] = (int64_t)vm->bytes;
+}
+
+void vm_lift_limit(struct vm *vm)
+{
+    vm->unlimited++;
+}
+
+void vm_set_limit(struct vm *vm)
+{
+    vm->unlimited--;
 }
 
 static int panicked(lua_State *L)
@@ -172,6 +182,7 @@ void vm_free(struct vm *vm)
     cpu_unwatch(vm);
     vm->stopping = false; /* nobody is told any more */
     tasks_fini(vm);
+    vm->closed = true;
     loop_call_cancel(&vm->idle_call);
     lua_close(vm->L);
     alloc_fini(&vm->alloc);
@@ -228,7 +239,7 @@ static void load_raised(struct vm *vm, struct task *task)
 {
     lua_State *L = vm->L;
 
-    push_failure(L, task->T, -1);
+    push_task_failure(task);
     log_event(LOG_DEBUG, "app_broken", "%s", lua_tostring(L, -1));
     load_failed(vm, EXIT_APP_BROKEN, ERR_INVALID, lua_tostring(L, -1));
     lua_pop(L, 1);
@@ -366,6 +377,7 @@ static int module_gc(lua_State *L)
     struct vm *vm = *(struct vm **)lua_touserdata(L, 1);
 
     tasks_fini(vm);
+    vm->closed = true;
     return 0;
 }
 

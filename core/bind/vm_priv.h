@@ -31,6 +31,7 @@ struct vm {
     struct local_server *local_servers; /* in-process, of tests; as long as the state */
     bool owned;                         /* the state is ours, with our allocator */
     bool loading, stopping;
+    bool closed; /* finalizers may still run, but no task starts */
 
     /* tasks */
     struct task *running;
@@ -39,7 +40,7 @@ struct vm {
     struct task main; /* stands for an interpreter's main thread when that waits */
     struct list ready, idle_tasks, all_roots;
     unsigned idle_count, task_count, app_tasks;
-    uint64_t last_task;
+    uint64_t last_task, last_request;
     struct loop_call run_call;
     struct loop_alarm spin_alarm;
     enum vm_yield yielding;
@@ -56,6 +57,7 @@ struct vm {
     struct alloc alloc;
     size_t bytes;
     volatile sig_atomic_t in_lua;
+    int unlimited; /* levels of vm_lift_limit */
 
     struct buf warning; /* pieces of a Lua warning */
     bool warning_more;
@@ -86,6 +88,13 @@ void vm_attach(struct vm *vm, lua_State *L);
 void vm_enter(struct vm *vm, lua_State *thread);
 void vm_leave(struct vm *vm);
 
+/*
+ * Between the two the memory limit does not hold: for steps that must not fail half-way, and for
+ * those on another thread of the state than the one that runs, whose errors nobody would catch.
+ */
+void vm_lift_limit(struct vm *vm);
+void vm_set_limit(struct vm *vm);
+
 /* Pushes a field of the hooks table; false (nothing pushed) when it is no function. */
 bool vm_push_hook(struct vm *vm, lua_State *L, const char *name);
 
@@ -93,14 +102,28 @@ bool vm_push_hook(struct vm *vm, lua_State *L, const char *name);
 void cpu_watch(struct vm *vm);
 void cpu_unwatch(struct vm *vm);
 
+/* L goes on after an error in a coroutine of it; if that was the end of the task's time, L's next
+ * instruction fails too, or a loop around such coroutines would never end. */
+void cpu_insist(struct vm *vm, lua_State *L);
+
 /* task.c */
 void tasks_init(struct vm *vm);
 void tasks_fini(struct vm *vm);
 void tasks_check_idle(struct vm *vm);
 
-/* traceback.c: pushes a string on L: message and stack of T, and of the coroutines that it came
- * through. */
+/* traceback.c */
+
+/*
+ * Pushes a string on L: message and stack of T, and of the coroutines that it came through. May run
+ * the error value's __tostring, and raise what that raises.
+ */
 void push_failure(lua_State *L, lua_State *T, int index);
+
+/*
+ * The same from outside of Lua: pushes a string on the state's main thread whatever happens. Code
+ * of the error value runs within the limits of a task and cannot wait.
+ */
+void push_task_failure(struct task *task);
 
 /* l_core.c: makes the module's table, pushes it, remembers its hooks. */
 void core_open(struct vm *vm, lua_State *L);
