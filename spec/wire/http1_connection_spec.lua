@@ -178,7 +178,7 @@ describe("A connection (RFC 9112 section 9.3)", function()
       post("/unread", "Content-Length: 1048577\r\n", ("x"):rep(1048577)), text("unread", CLOSE) },
     { "ends when the content that nobody read goes on beyond the bound",
       post("/unread", "Transfer-Encoding: chunked\r\n", ("10000\r\n" .. ("x"):rep(65536) ..
-        "\r\n"):rep(40)), text("unread") },
+        "\r\n"):rep(40) .. "0\r\n\r\n"), text("unread") },
   }
   for _, case in ipairs(ended) do
     it(case[1], function()
