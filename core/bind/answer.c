@@ -63,8 +63,6 @@ static void run_stage(struct request *request, enum stage stage, int arguments)
 
 static void after_answer(struct request *request)
 {
-    lua_State *T = request->task->T;
-
     if (request->after_ref == LUA_NOREF) {
         request_over(request);
         return;
@@ -72,6 +70,9 @@ static void after_answer(struct request *request)
     if (request->after_next == 0)
         exchange_flush(request->exchange);
     task_reset(request->task);
+
+    lua_State *T = request->task->T;
+
     lua_rawgeti(T, LUA_REGISTRYINDEX, request->after_ref);
     /* First registered, first run. */
     if (lua_rawgeti(T, -1, ++request->after_next) == LUA_TNIL) {
@@ -100,8 +101,9 @@ static int send_whole_k(lua_State *L, int status, lua_KContext sent)
     struct span content = l_to_span(L, 1);
 
     (void)status;
-    if (request->exchange->phase == EXCHANGE_OPEN)
-        exchange_start(request->exchange, (int64_t)content.len);
+    if (request->exchange->phase == EXCHANGE_OPEN &&
+        exchange_start(request->exchange, (int64_t)content.len) == ERR_TOO_LARGE)
+        return luaL_error(L, "the content is longer than Content-Length says");
     while ((size_t)sent < content.len) {
         ssize_t taken = exchange_write(request->exchange,
                                        span_of(content.at + sent, content.len - (size_t)sent));
@@ -278,7 +280,6 @@ static bool is_complete(const struct exchange *exchange)
 static void answer_failure(struct request *request, lua_State *L)
 {
     struct exchange *exchange = request->exchange;
-    lua_State *T = request->task->T;
 
     if (exchange->phase >= EXCHANGE_STARTED) {
         if (exchange->phase == EXCHANGE_STARTED && is_complete(exchange))
@@ -291,6 +292,9 @@ static void answer_failure(struct request *request, lua_State *L)
     }
     exchange_reset_response(exchange);
     task_reset(request->task);
+
+    lua_State *T = request->task->T;
+
     if (request->stage == STAGE_FAILURE || !vm_push_hook(request->vm, T, "failure")) {
         bare_failure(request);
         return;

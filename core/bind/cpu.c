@@ -47,14 +47,19 @@ static void interrupted(lua_State *L, lua_Debug *frame)
 
     if (task && vm->blocked == 0 && lua_isyieldable(L)) {
         if (over) {
+            vm_lift_limit(vm);
             luaL_traceback(L, L, NULL, 0);
             lua_setfield(L, LUA_REGISTRYINDEX, "moonquay.spin");
+            vm_set_limit(vm);
         }
         vm->yielding = over ? YIELD_KILL : YIELD_PREEMPT;
         lua_yield(L, 0);
         return;
     }
     if (over) {
+        /* Lua forbids hooks within a hook, and an error that leaves this one and no pcall catches
+         * leaves it at that. */
+        task->spoiled |= L == task->T;
         lua_sethook(L, interrupted, LUA_MASKCOUNT, 1);
         luaL_error(L, "ran %d ms without waiting (cpu_limit)", vm->ticks * TICK_MS);
     }

@@ -56,6 +56,19 @@ static struct task *task_make(struct vm *vm)
     return task;
 }
 
+/* Lua code of another thread may have asked for the task: what it lacks then is not for this one to
+ * report. */
+static void make_thread(struct task *task)
+{
+    struct vm *vm = task->vm;
+
+    vm_lift_limit(vm);
+    task->T = lua_newthread(vm->L);
+    l_coroutine_reserve(vm->L);
+    task->anchor = luaL_ref(vm->L, LUA_REGISTRYINDEX);
+    vm_set_limit(vm);
+}
+
 struct task *task_new(struct vm *vm, void (*ended)(struct task *task, int status), void *owner)
 {
     struct list *node = list_take(&vm->idle_tasks);
@@ -66,11 +79,7 @@ struct task *task_new(struct vm *vm, void (*ended)(struct task *task, int status
         vm->idle_count--;
     } else {
         task = task_make(vm);
-        vm_lift_limit(vm); /* this may be called by Lua code of another thread */
-        task->T = lua_newthread(vm->L);
-        l_coroutine_reserve(vm->L);
-        task->anchor = luaL_ref(vm->L, LUA_REGISTRYINDEX);
-        vm_set_limit(vm);
+        make_thread(task);
     }
     task->number = ++vm->last_task;
     task->state = TASK_NEW;
@@ -224,6 +233,11 @@ void task_reset(struct task *task)
     if (task->failed)
         close_thread(task);
     task->failed = false;
+    if (task->spoiled) {
+        luaL_unref(task->vm->L, LUA_REGISTRYINDEX, task->anchor);
+        make_thread(task);
+        task->spoiled = false;
+    }
     lua_settop(task->T, 0);
 }
 

@@ -53,6 +53,7 @@ struct task {
     int arguments; /* on T's stack for the next resume */
     bool detached, killed, unlimited, failed;
     bool background;         /* finishes its work when the app is told to stop */
+    bool spoiled;            /* its thread has no hooks any more and must not be used again */
     struct loop_alarm alarm; /* sleeping, and time-outs of other waits */
     struct loop_timer grace; /* after a cancel: then it is closed */
 
@@ -74,7 +75,8 @@ void task_adopt(struct task *parent, struct task *child);
 /* Resumes now when no Lua of this state runs, else soon. */
 void task_start(struct task *task, int arguments);
 
-/* From ended: closes what a failed coroutine left open and empties its stack. */
+/* From ended: closes what a failed coroutine left open and empties its stack. task->T may be
+ * another thread afterwards. */
 void task_reset(struct task *task);
 
 /* From ended: run another function in the same thread; after task_reset when it had failed. */
