@@ -194,6 +194,12 @@ static void respond(struct request *request)
     lua_State *T = request->task->T;
     int results = lua_gettop(T), content = 1;
 
+    /* A text and nothing else, the commonest of all, is told by one look. */
+    if (results == 1 && lua_type(T, 1) == LUA_TSTRING && exchange->phase == EXCHANGE_OPEN) {
+        default_type(exchange, SPAN("text/plain; charset=utf-8"));
+        send_string(request, 1);
+        return;
+    }
     while (results > 0 && lua_isnil(T, results))
         lua_settop(T, --results);
     if (results == 0 || exchange->phase == EXCHANGE_ABORTED) {

@@ -45,6 +45,19 @@ static struct request *request_new(struct lua_app *app, struct exchange *exchang
     return request;
 }
 
+/* Most requests have none. */
+static void release_refs(const struct request *request)
+{
+    lua_State *L = request->vm->L;
+
+    if (request->cancel_ref != LUA_NOREF)
+        luaL_unref(L, LUA_REGISTRYINDEX, request->cancel_ref);
+    if (request->after_ref != LUA_NOREF)
+        luaL_unref(L, LUA_REGISTRYINDEX, request->after_ref);
+    if (request->cache_ref != LUA_NOREF)
+        luaL_unref(L, LUA_REGISTRYINDEX, request->cache_ref);
+}
+
 /* Boxes may outlive the request: its memory is used again, never freed before the state. */
 void request_over(struct request *request)
 {
@@ -52,9 +65,7 @@ void request_over(struct request *request)
     struct exchange *exchange = request->exchange;
     struct list *node;
 
-    luaL_unref(vm->L, LUA_REGISTRYINDEX, request->cancel_ref);
-    luaL_unref(vm->L, LUA_REGISTRYINDEX, request->after_ref);
-    luaL_unref(vm->L, LUA_REGISTRYINDEX, request->cache_ref);
+    release_refs(request);
     request->exchange = NULL;
     request->number = 0;
     list_append(&vm->idle_requests, &request->node);
@@ -64,7 +75,9 @@ void request_over(struct request *request)
         vm->running_requests < (uint64_t)vm->settings->max_concurrent_requests) {
         node = list_take(&vm->queued_requests);
         /* Soon and not here, or a row of quick requests would run each inside the one before. */
-        task_again(request_task(LIST_OWNER(node, struct request, node)), 2);
+        struct task *next = request_task(LIST_OWNER(node, struct request, node));
+
+        task_again(next, next->arguments);
     }
 }
 
@@ -229,7 +242,22 @@ static void push_handler(const struct request *request, lua_State *T)
     lua_rawgeti(T, LUA_REGISTRYINDEX, app->handler_ref);
 }
 
-/* The task that runs the handler, its function and two arguments on the stack. */
+/* How many of req and res the function at 1 takes: what nobody can see is not made. */
+static int arguments_of_handler(const struct lua_app *app, lua_State *T)
+{
+    int arguments = 2;
+
+    if (app->few_ref == LUA_NOREF)
+        return arguments;
+    lua_rawgeti(T, LUA_REGISTRYINDEX, app->few_ref);
+    lua_pushvalue(T, 1);
+    if (lua_rawget(T, 2) == LUA_TNUMBER)
+        arguments = (int)lua_tointeger(T, -1);
+    lua_settop(T, 1);
+    return arguments;
+}
+
+/* The task that runs the handler, its function and arguments on the stack. */
 static struct task *request_task(struct request *request)
 {
     struct vm *vm = request->vm;
@@ -241,8 +269,11 @@ static struct task *request_task(struct request *request)
     task->cancel = request->cancel;
     request->task = task;
     push_handler(request, task->T);
-    push_box(task->T, request, BOX_REQUEST, 2);
-    push_box(task->T, request, BOX_RESPONSE, 1);
+    task->arguments = arguments_of_handler(request->app, task->T);
+    if (task->arguments > 0)
+        push_box(task->T, request, BOX_REQUEST, 2);
+    if (task->arguments > 1)
+        push_box(task->T, request, BOX_RESPONSE, 1);
     return task;
 }
 
@@ -254,8 +285,11 @@ static void on_start(void *context, struct exchange *exchange)
 
     if (vm->running_requests >= (uint64_t)vm->settings->max_concurrent_requests)
         list_append(&vm->queued_requests, &request->node);
-    else
-        task_start(request_task(request), 2);
+    else {
+        struct task *task = request_task(request);
+
+        task_start(task, task->arguments);
+    }
 }
 
 static void on_readable(struct exchange *exchange)
@@ -325,7 +359,7 @@ void requests_init(struct vm *vm)
 void lua_app_init(struct lua_app *app, struct vm *vm)
 {
     app->vm = vm;
-    app->handler_ref = app->routes_ref = LUA_NOREF;
+    app->handler_ref = app->routes_ref = app->few_ref = LUA_NOREF;
     app->handler = (struct handler){
         .context = app,
         .start = on_start,
@@ -349,9 +383,50 @@ void requests_fini(struct vm *vm)
         mem_free(LIST_OWNER(node, struct request, node));
 }
 
+/* Notes in the table at few how many arguments the function on top takes, if fewer than two. */
+static void note_arguments(lua_State *L, int few)
+{
+    lua_Debug info;
+
+    if (!lua_isfunction(L, -1))
+        return;
+    lua_pushvalue(L, -1);
+    lua_getinfo(L, ">u", &info);
+    if (info.isvararg || info.nparams >= 2)
+        return;
+    lua_pushvalue(L, -1);
+    lua_pushinteger(L, info.nparams);
+    lua_rawset(L, few);
+}
+
+static void note_routes(lua_State *L, int routes, int few)
+{
+    for (lua_pushnil(L); lua_next(L, routes); lua_pop(L, 1)) {
+        if (!lua_istable(L, -1))
+            continue;
+        for (lua_pushnil(L); lua_next(L, -2); lua_pop(L, 1))
+            note_arguments(L, few);
+    }
+}
+
 void lua_app_take(struct lua_app *app, lua_State *L)
 {
-    if (lua_istable(L, -1))
+    int routes = lua_gettop(L), few = routes + 1;
+
+    lua_newtable(L);
+    lua_pushvalue(L, routes - 1);
+    note_arguments(L, few);
+    lua_pop(L, 1);
+    if (lua_istable(L, routes))
+        note_routes(L, routes, few);
+    lua_pushnil(L);
+    if (lua_next(L, few)) {
+        lua_pop(L, 2);
+        app->few_ref = luaL_ref(L, LUA_REGISTRYINDEX);
+    } else {
+        lua_pop(L, 1);
+    }
+    if (lua_istable(L, routes))
         app->routes_ref = luaL_ref(L, LUA_REGISTRYINDEX);
     else
         lua_pop(L, 1);
@@ -362,5 +437,6 @@ void lua_app_fini(struct lua_app *app)
 {
     luaL_unref(app->vm->L, LUA_REGISTRYINDEX, app->handler_ref);
     luaL_unref(app->vm->L, LUA_REGISTRYINDEX, app->routes_ref);
+    luaL_unref(app->vm->L, LUA_REGISTRYINDEX, app->few_ref);
     app->handler_ref = app->routes_ref = LUA_NOREF;
 }

@@ -21,6 +21,7 @@ struct lua_app {
     struct vm *vm;
     int handler_ref; /* registry: function(req, res) */
     int routes_ref;  /* registry: path to method to function, looked at first; or LUA_NOREF */
+    int few_ref;     /* registry: functions that take fewer than two arguments, and how many */
     struct handler handler;
 };
 

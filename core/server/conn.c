@@ -258,7 +258,9 @@ static enum verdict step_reading(struct conn *conn)
         return CONN_WAIT; /* the peer pipelines without reading: it gets its answers first */
     if (conn->exchange == NULL) {
         conn->exchange = exchange_new(conn);
-        conn->stamp_ms = loop_now_ms(server->loop);
+        if (!conn->fresh) /* header_wait runs from accept, then from the first byte of each request
+                           */
+            conn->stamp_ms = loop_now_ms(server->loop);
     }
 
     int code = h1_read_head(&conn->exchange->reader, bytes, &used);

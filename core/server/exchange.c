@@ -381,8 +381,12 @@ int exchange_start(struct exchange *exchange, int64_t length)
         return ERR_CLOSED;
     if (exchange->phase > EXCHANGE_OPEN)
         return ERR_STATE;
-    if (length < 0)
-        length = declared_length(exchange);
+    int64_t declared = declared_length(exchange);
+
+    if (declared >= 0 && length > declared && !drops_content(exchange))
+        return ERR_TOO_LARGE;
+    if (declared >= 0)
+        length = declared;
     exchange->length = length;
     if (status_has_no_content(exchange->status))
         response.framing = H1_LENGTH_ABSENT;

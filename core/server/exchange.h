@@ -90,8 +90,8 @@ void exchange_unread(struct exchange *exchange, size_t bytes);
 
 /*
  * Sends status and fields. length is the content's size, -1 when unknown (chunked, or close for
- * HTTP/1.0). A Content-Length field that was set counts when length is -1. ERR_STATE when sent
- * already; ERR_CLOSED, ERR_RESET.
+ * HTTP/1.0). A Content-Length field that was set counts instead; ERR_TOO_LARGE, and nothing is
+ * sent, when that is less than length. ERR_STATE when sent already; ERR_CLOSED, ERR_RESET.
  */
 int exchange_start(struct exchange *exchange, int64_t length);
 
