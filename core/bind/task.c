@@ -129,7 +129,6 @@ static void task_over(struct task *task)
         luaL_unref(vm->L, LUA_REGISTRYINDEX, task->handle);
         task->handle = LUA_NOREF;
     }
-    lua_settop(task->T, 0);
     vm->task_count--;
     vm->slot->gauge[GAUGE_TASKS]--;
     if (vm->idle_count < IDLE_TASKS) {
