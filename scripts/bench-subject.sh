@@ -9,7 +9,11 @@ set -eu
 echo '
 local app = require("moonquay").app()
 
-app:get("/hello", function(_, res)
+app:get("/hello", function()
+  return "Hello, World!" -- a text is text/plain
+end)
+
+app:get("/hello-typed", function(_, res)
   res.headers["content-type"] = "text/plain"
   return "Hello, World!"
 end)
