@@ -73,6 +73,23 @@ void l_push_span(lua_State *L, struct span text)
     lua_pushlstring(L, text.at ? text.at : "", text.len);
 }
 
+static int push_text(lua_State *L)
+{
+    l_push_span(L, buf_span(lua_touserdata(L, 1)));
+    return 1;
+}
+
+void l_push_buf(lua_State *L, struct buf *text)
+{
+    lua_pushcfunction(L, push_text);
+    lua_pushlightuserdata(L, text);
+    int status = lua_pcall(L, 1, 1, 0);
+
+    buf_fini(text);
+    if (status != LUA_OK)
+        lua_error(L);
+}
+
 struct span l_check_span(lua_State *L, int index)
 {
     size_t len;

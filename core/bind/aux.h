@@ -7,6 +7,7 @@
 #include <lauxlib.h>
 #include <lua.h>
 
+#include "base/buf.h"
 #include "base/span.h"
 
 struct vm;
@@ -26,6 +27,10 @@ void l_push_error(lua_State *L, int code, const char *message);
 void l_push_error_meta(lua_State *L);
 
 void l_push_span(lua_State *L, struct span text);
+
+/* Pushes what the buffer holds and frees it, also when Lua has no memory for it and raises. */
+void l_push_buf(lua_State *L, struct buf *text);
+
 struct span l_check_span(lua_State *L, int index);
 struct span l_to_span(lua_State *L, int index);
 

@@ -24,13 +24,9 @@ static void note_reading(lua_State *L, struct request *request)
 }
 
 /* A continuation runs after a wait: 0, or the error that ended it. */
-static int waited(lua_State *L, struct request *request, int status)
+static int waited(lua_State *L, int status)
 {
-    int code = status == LUA_YIELD ? task_waiter(L)->woken : 0;
-
-    if (code < 0)
-        request->content_waiter = NULL;
-    return code;
+    return status == LUA_YIELD ? task_waiter(L)->woken : 0;
 }
 
 /* ---- read ---- */
@@ -39,10 +35,10 @@ static int read_some_k(lua_State *L, int status, lua_KContext most)
 {
     struct request *request = check_request(L, 1, BOX_BODY);
     struct span run;
-    int code = waited(L, request, status);
+    int code = waited(L, status);
 
     if (code == 0)
-        code = exchange_content(request->exchange, &run);
+        code = request_content(L, request, &run);
     if (code == ERR_AGAIN)
         return request_wait_content(L, request, read_some_k, most);
     if (code < 0)
@@ -83,9 +79,9 @@ static int read_all_k(lua_State *L, int status, lua_KContext most)
     struct request *request = check_request(L, 1, BOX_BODY);
     struct buf *bytes = lua_touserdata(L, 2);
     struct span run;
-    int code = waited(L, request, status);
+    int code = waited(L, status);
 
-    while (code == 0 && (code = exchange_content(request->exchange, &run)) > 0) {
+    while (code == 0 && (code = request_content(L, request, &run)) > 0) {
         if (buf_len(bytes) + run.len > (size_t)most)
             return l_fail(L, ERR_TOO_LARGE,
                           "the body is larger than the size that was allowed here");
@@ -188,9 +184,9 @@ static int save_k(lua_State *L, int status, lua_KContext saved)
     const char *path = lua_tostring(L, 2);
     struct l_file *file = lua_touserdata(L, 3);
     struct span run;
-    int code = waited(L, request, status), number;
+    int code = waited(L, status), number;
 
-    while (code == 0 && (code = exchange_content(request->exchange, &run)) > 0) {
+    while (code == 0 && (code = request_content(L, request, &run)) > 0) {
         if ((number = write_whole(file->fd, run)) != 0)
             return save_failed(L, file, path, number);
         saved += (lua_KContext)run.len;

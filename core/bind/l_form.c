@@ -154,8 +154,7 @@ static int set_cookie(lua_State *L)
     }
     if (cookie_write(&out, &cookie, &what) < 0)
         return luaL_error(L, "cookie %s: %s", cookie.name.at, what);
-    l_push_span(L, buf_span(&out));
-    buf_fini(&out);
+    l_push_buf(L, &out);
     return 1;
 }
 

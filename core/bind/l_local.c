@@ -158,7 +158,8 @@ static int wait_ready(lua_State *L, struct l_connection *self, struct l_way *way
         return luaL_error(L, "another task waits for this connection");
     if (!task_can_wait(L))
         return task_refuse_wait(L);
-    way->waiter = task;
+    unwatch(self, way); /* of one that was closed while it waited */
+    task_wait_at(task, &way->waiter);
     way->watching = true;
     loop_io_start(self->vm->loop, &way->io, self->fd, reading ? LOOP_READ : LOOP_WRITE,
                   reading ? on_readable : on_writable);
@@ -172,7 +173,7 @@ static int waited(lua_State *L, struct l_connection *self, struct l_way *way, in
 {
     int code = status == LUA_YIELD ? task_waiter(L)->woken : 0;
 
-    if (code < 0)
+    if (code < 0 && way->waiter == NULL)
         unwatch(self, way);
     return code;
 }

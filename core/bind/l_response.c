@@ -53,13 +53,11 @@ static int write_k(lua_State *L, int status, lua_KContext written)
     struct request *request = check_request(L, 1, BOX_RESPONSE);
     struct span data = l_to_span(L, 2);
 
-    if (status == LUA_YIELD && task_waiter(L)->woken < 0) {
-        request->room_waiter = NULL;
+    if (status == LUA_YIELD && task_waiter(L)->woken < 0)
         return write_failed(L, request, task_waiter(L)->woken);
-    }
     while ((size_t)written < data.len) {
-        ssize_t taken = exchange_write(request->exchange,
-                                       span_of(data.at + written, data.len - (size_t)written));
+        ssize_t taken =
+            request_write(L, request, span_of(data.at + written, data.len - (size_t)written));
 
         if (taken == ERR_AGAIN)
             return request_wait_room(L, request, write_k, written);
@@ -122,10 +120,8 @@ static int finish_k(lua_State *L, int status, lua_KContext written)
     struct request *request = check_request(L, 1, BOX_RESPONSE);
     struct span data = l_to_span(L, 2);
 
-    if (status == LUA_YIELD && task_waiter(L)->woken < 0) {
-        request->room_waiter = NULL;
+    if (status == LUA_YIELD && task_waiter(L)->woken < 0)
         return write_failed(L, request, task_waiter(L)->woken);
-    }
     if (written == 0 && request->exchange->phase == EXCHANGE_OPEN && data.len > EXCHANGE_WHOLE) {
         int code = exchange_start(request->exchange, (int64_t)data.len);
 
@@ -134,8 +130,8 @@ static int finish_k(lua_State *L, int status, lua_KContext written)
     }
     while (data.len - (size_t)written > EXCHANGE_WHOLE / 2 &&
            request->exchange->phase == EXCHANGE_STARTED) {
-        ssize_t taken = exchange_write(request->exchange,
-                                       span_of(data.at + written, data.len - (size_t)written));
+        ssize_t taken =
+            request_write(L, request, span_of(data.at + written, data.len - (size_t)written));
 
         if (taken == ERR_AGAIN)
             return request_wait_room(L, request, finish_k, written);
@@ -194,8 +190,7 @@ static int response_json(lua_State *L)
         return 1;
     }
     lua_settop(L, 1);
-    l_push_span(L, buf_span(&text));
-    buf_fini(&text);
+    l_push_buf(L, &text);
     return finish_k(L, LUA_OK, 0);
 }
 

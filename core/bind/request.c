@@ -8,6 +8,7 @@
 #include <lauxlib.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 #include "base/err.h"
 #include "base/log.h"
@@ -31,10 +32,11 @@ static struct request *request_new(struct lua_app *app, struct exchange *exchang
     request->vm = vm;
     request->app = app;
     request->exchange = exchange;
-    request->number = exchange->number;
+    request->number = ++vm->last_request;
     request->task = request->content_waiter = request->room_waiter = NULL;
     request->cancel_ref = request->after_ref = request->cache_ref = LUA_NOREF;
     request->cancel = 0;
+    request->blocked_ms = 0;
     request->after_next = 0;
     request->stage = 0; /* the handler */
     request->overridden = false;
@@ -59,26 +61,51 @@ static void release_refs(const struct request *request)
 }
 
 /* Boxes may outlive the request: its memory is used again, never freed before the state. */
+static void request_free(struct request *request)
+{
+    struct exchange *exchange = request->exchange;
+
+    request->exchange = NULL;
+    request->number = 0;
+    list_append(&request->vm->idle_requests, &request->node);
+    exchange_release(exchange);
+}
+
+static void drop_queued(struct request *request)
+{
+    list_remove(&request->node);
+    request_free(request);
+}
+
+/* The oldest whose client is still there. */
+static void start_queued(struct vm *vm)
+{
+    struct list *node;
+
+    while ((node = list_take(&vm->queued_requests)) != NULL) {
+        struct request *request = LIST_OWNER(node, struct request, node);
+
+        if (request->exchange->phase >= EXCHANGE_FINISHED) {
+            request_free(request);
+            continue;
+        }
+        /* Soon and not here, or a row of quick requests would run each inside the one before. */
+        struct task *next = request_task(request);
+
+        task_again(next, next->arguments);
+        return;
+    }
+}
+
 void request_over(struct request *request)
 {
     struct vm *vm = request->vm;
-    struct exchange *exchange = request->exchange;
-    struct list *node;
 
     release_refs(request);
-    request->exchange = NULL;
-    request->number = 0;
-    list_append(&vm->idle_requests, &request->node);
-    exchange_release(exchange);
+    request_free(request);
     vm->running_requests--;
-    if (!list_empty(&vm->queued_requests) &&
-        vm->running_requests < (uint64_t)vm->settings->max_concurrent_requests) {
-        node = list_take(&vm->queued_requests);
-        /* Soon and not here, or a row of quick requests would run each inside the one before. */
-        struct task *next = request_task(LIST_OWNER(node, struct request, node));
-
-        task_again(next, next->arguments);
-    }
+    if (vm->running_requests < (uint64_t)vm->settings->max_concurrent_requests)
+        start_queued(vm);
 }
 
 /* Cheaper than luaL_checkudata, which looks the type's name up for each call of a method. */
@@ -173,48 +200,81 @@ int request_fail(lua_State *L, struct request *request, int code)
     return 2;
 }
 
-/* Where Lua cannot be suspended: the worker itself waits, bounded, or the programmer is told. */
+static int64_t now_ms(void)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+/*
+ * Where Lua cannot be suspended: the worker itself waits, or the programmer is told. Bounded over
+ * all waits of the request, or a client that sends a byte now and then would keep the worker.
+ */
 static int wait_blocking(lua_State *L, struct request *request, bool for_content)
 {
-    int64_t ms = request->vm->settings->cpu_limit_ms;
+    int64_t left = request->vm->settings->cpu_limit_ms - request->blocked_ms, since = now_ms();
 
     if (!request->allow_synchronous_io)
         return luaL_error(L,
                           "cannot wait inside %s, and allow_synchronous_io is false: read and "
                           "write outside of it",
                           task_blocking_function(L));
-    return exchange_block(request->exchange, for_content, ms > 60000 ? 60000 : (int)ms);
+    if (left <= 0)
+        return ERR_TIMEOUT;
+    int code = exchange_block(request->exchange, for_content, left > 60000 ? 60000 : (int)left);
+
+    request->blocked_ms += now_ms() - since + 1;
+    return code;
 }
 
-static int request_wait(lua_State *L, struct request *request, enum task_wait wait,
-                        struct task **waiter, lua_KFunction k, lua_KContext context)
+int request_content(lua_State *L, struct request *request, struct span *run)
+{
+    int code;
+
+    while ((code = exchange_content(request->exchange, run)) == ERR_AGAIN && !task_can_wait(L))
+        if ((code = wait_blocking(L, request, true)) < 0)
+            break;
+    return code;
+}
+
+ssize_t request_write(lua_State *L, struct request *request, struct span data)
+{
+    ssize_t code;
+
+    while ((code = exchange_write(request->exchange, data)) == ERR_AGAIN && !task_can_wait(L))
+        if ((code = wait_blocking(L, request, false)) < 0)
+            break;
+    return code;
+}
+
+static int request_wait(lua_State *L, enum task_wait wait, struct task **waiter, lua_KFunction k,
+                        lua_KContext context)
 {
     struct task *task = task_waiter(L);
 
     if (task->cancel)
         return l_fail(L, task->cancel, NULL);
-    if (!task_can_wait(L)) {
-        int code = wait_blocking(L, request, wait == WAIT_CONTENT);
-
-        return code < 0 ? l_fail(L, code, NULL) : k(L, LUA_OK, context);
-    }
     if (*waiter)
         return luaL_error(L, "another task is %s this %s already",
                           wait == WAIT_CONTENT ? "reading" : "writing",
                           wait == WAIT_CONTENT ? "request's body" : "response");
-    *waiter = task;
+    if (!task_can_wait(L))
+        return task_refuse_wait(L);
+    task_wait_at(task, waiter);
     return task_park(L, wait, k, context);
 }
 
 int request_wait_content(lua_State *L, struct request *request, lua_KFunction k,
                          lua_KContext context)
 {
-    return request_wait(L, request, WAIT_CONTENT, &request->content_waiter, k, context);
+    return request_wait(L, WAIT_CONTENT, &request->content_waiter, k, context);
 }
 
 int request_wait_room(lua_State *L, struct request *request, lua_KFunction k, lua_KContext context)
 {
-    return request_wait(L, request, WAIT_ROOM, &request->room_waiter, k, context);
+    return request_wait(L, WAIT_ROOM, &request->room_waiter, k, context);
 }
 
 /* ---- what the server calls ---- */
@@ -292,24 +352,22 @@ static void on_start(void *context, struct exchange *exchange)
     }
 }
 
+static void wake_waiters(struct request *request, bool reader, bool writer, int code)
+{
+    if (reader && request->content_waiter)
+        task_wake(request->content_waiter, WAIT_CONTENT, code);
+    if (writer && request->room_waiter)
+        task_wake(request->room_waiter, WAIT_ROOM, code);
+}
+
 static void on_readable(struct exchange *exchange)
 {
-    struct request *request = exchange->task;
-    struct task *task = request->content_waiter;
-
-    request->content_waiter = NULL;
-    if (task)
-        task_wake(task, WAIT_CONTENT, 0);
+    wake_waiters(exchange->task, true, false, 0);
 }
 
 static void on_writable(struct exchange *exchange)
 {
-    struct request *request = exchange->task;
-    struct task *task = request->room_waiter;
-
-    request->room_waiter = NULL;
-    if (task)
-        task_wake(task, WAIT_ROOM, 0);
+    wake_waiters(exchange->task, false, true, 0);
 }
 
 static void cancel_function_ended(struct task *task, int status)
@@ -323,31 +381,44 @@ static void cancel_function_ended(struct task *task, int status)
     lua_pop(L, 1);
 }
 
-static void on_cancelled(struct exchange *exchange, int code)
+/* Each in a task of its own. */
+static void run_cancel_functions(struct request *request, int code)
 {
-    struct request *request = exchange->task;
     struct vm *vm = request->vm;
+    lua_State *L = vm->L;
 
-    if (request == NULL)
-        return;
-    request->cancel = code;
-    request->content_waiter = request->room_waiter = NULL;
-    if (request->task == NULL)
-        return; /* still queued: it runs, and its first wait tells it */
-    task_cancel(request->task, code);
-    if (request->cancel_ref == LUA_NOREF)
-        return;
-    lua_rawgeti(vm->L, LUA_REGISTRYINDEX, request->cancel_ref);
-    for (lua_Integer i = 1, n = (lua_Integer)lua_rawlen(vm->L, -1); i <= n; i++) {
+    vm_lift_limit(vm); /* Lua may be running: a write found that the client is gone */
+    lua_rawgeti(L, LUA_REGISTRYINDEX, request->cancel_ref);
+    for (lua_Integer i = 1, n = (lua_Integer)lua_rawlen(L, -1); i <= n; i++) {
         struct task *task = task_new(vm, cancel_function_ended, NULL);
 
-        lua_rawgeti(vm->L, -1, i);
-        lua_xmove(vm->L, task->T, 1);
+        lua_rawgeti(L, -1, i);
+        lua_xmove(L, task->T, 1);
         lua_pushstring(task->T, err_name(code));
         task->detached = true;
         task_again(task, 1);
     }
-    lua_pop(vm->L, 1);
+    lua_pop(L, 1);
+    vm_set_limit(vm);
+}
+
+static void on_cancelled(struct exchange *exchange, int code)
+{
+    struct request *request = exchange->task;
+
+    if (request == NULL)
+        return;
+    request->cancel = code;
+    if (request->task == NULL) {
+        /* Still queued: nobody would see its answer, but a client that has only ended its side. */
+        if (exchange->conn == NULL)
+            drop_queued(request);
+        return;
+    }
+    task_cancel(request->task, code);
+    wake_waiters(request, true, true, code); /* also those that are not the request's own */
+    if (request->cancel_ref != LUA_NOREF)
+        run_cancel_functions(request, code);
 }
 
 void requests_init(struct vm *vm)

@@ -44,6 +44,7 @@ struct request {
     int cache_ref;             /* registry: what Lua keeps with req, the same in each stage */
     int after_next;            /* index of the last after-function that was started */
     int cancel;                /* why the client is gone, 0 while it is there */
+    int64_t blocked_ms;        /* that the worker has waited for this request */
     uint8_t stage;
     bool overridden; /* the cache of req holds values that come before the getters */
     bool allow_synchronous_io, throw_write_errors;
@@ -79,8 +80,14 @@ void new_box_metatable(lua_State *L, enum box_type type, const char *name);
 /* Remembers where the running Lua function is, for messages; in the arena. */
 const char *request_here(lua_State *L, struct request *request);
 
-/* Parks the running task until content or room is there; raises where it cannot wait and must not
- * block. */
+/*
+ * exchange_content and exchange_write; where Lua cannot wait they block, for at most cpu_limit in a
+ * request, or raise when that is not allowed. ERR_AGAIN: the task can wait, by the functions below.
+ */
+int request_content(lua_State *L, struct request *request, struct span *run);
+ssize_t request_write(lua_State *L, struct request *request, struct span data);
+
+/* Parks the running task until content or room is there. */
 int request_wait_content(lua_State *L, struct request *request, lua_KFunction k,
                          lua_KContext context);
 int request_wait_room(lua_State *L, struct request *request, lua_KFunction k, lua_KContext context);

@@ -154,11 +154,13 @@ void exchange_done(struct exchange *exchange)
 
 void exchange_release(struct exchange *exchange)
 {
-    if (exchange->phase < EXCHANGE_FINISHED)
+    bool detaching = exchange->phase < EXCHANGE_FINISHED && exchange->conn == NULL;
+
+    if (exchange->phase < EXCHANGE_FINISHED && !detaching)
         exchange_abort(exchange);
     exchange->released = true;
     exchange->task = NULL;
-    if (exchange->conn == NULL)
+    if (exchange->conn == NULL && !detaching)
         exchange_free(exchange);
 }
 
@@ -187,6 +189,8 @@ void exchange_detach(struct exchange *exchange, int code)
     /* Whoever waits learns of it by being cancelled; later calls see the phase. */
     exchange_cancel(exchange, code);
     exchange_end(exchange, EXCHANGE_ABORTED);
+    if (exchange->released)
+        exchange_free(exchange);
 }
 
 void exchange_abort(struct exchange *exchange)

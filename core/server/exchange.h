@@ -124,7 +124,8 @@ int exchange_inform(struct exchange *exchange, int status, const struct fields *
 /* Breaks the connection off: the peer sees that the answer is not complete. */
 void exchange_abort(struct exchange *exchange);
 
-/* The handler needs the exchange no more; it must have ended. Frees it. */
+/* The handler needs the exchange no more; an answer that has not ended is broken off. May be called
+ * from handler->cancelled. */
 void exchange_release(struct exchange *exchange);
 
 /*

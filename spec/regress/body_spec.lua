@@ -35,7 +35,8 @@ describe("A request's body", function()
   local s
 
   setup(function()
-    s = server.start({ app = APP, options = { "--set", "timeouts.entity_body=0.3" } })
+    s = server.start({ app = APP, options = { "--set", "timeouts.entity_body=0.3",
+      "--set", "cpu_limit=60" } })
   end)
 
   teardown(function()
