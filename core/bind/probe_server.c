@@ -260,11 +260,18 @@ static int probe_settings_keys(lua_State *L)
 
 static void push_tally(lua_State *L, struct tally *tally)
 {
+    static const char *const gauges[GAUGES] = {[GAUGE_CONNECTIONS] = "connections",
+                                               [GAUGE_REQUESTS] = "requests",
+                                               [GAUGE_TASKS] = "tasks",
+                                               [GAUGE_LUA_BYTES] = "lua_bytes"};
+
     lua_newtable(L);
+    for (int i = 0; i < GAUGES; i++) {
+        lua_pushinteger(L, tally_gauge_sum(tally, (enum tally_gauge)i));
+        lua_setfield(L, -2, gauges[i]);
+    }
     lua_pushinteger(L, tally_slots(tally));
     lua_setfield(L, -2, "slots");
-    lua_pushinteger(L, tally_gauge_sum(tally, GAUGE_REQUESTS));
-    lua_setfield(L, -2, "requests");
     lua_pushinteger(L, (lua_Integer)tally_counter_sum(tally, COUNTER_REQUESTS));
     lua_setfield(L, -2, "served");
 }
@@ -301,13 +308,16 @@ static int probe_tally(lua_State *L)
     return 1;
 }
 
-/* tally_attach(path) -> whether the file is taken for a segment */
+/* tally_attach(path) -> what the segment in this file says, or false when it is none */
 static int probe_tally_attach(lua_State *L)
 {
     int fd = open(luaL_checkstring(L, 1), O_RDWR | O_CLOEXEC);
     struct tally *tally = fd < 0 ? NULL : tally_attach(fd);
 
-    lua_pushboolean(L, tally != NULL);
+    if (tally)
+        push_tally(L, tally);
+    else
+        lua_pushboolean(L, 0);
     tally_close(tally);
     if (fd >= 0)
         close(fd);

@@ -415,10 +415,11 @@ static void on_cancelled(struct exchange *exchange, int code)
             drop_queued(request);
         return;
     }
-    task_cancel(request->task, code);
-    wake_waiters(request, true, true, code); /* also those that are not the request's own */
+    /* First, so that they still find the request when its handler has nothing more to do. */
     if (request->cancel_ref != LUA_NOREF)
         run_cancel_functions(request, code);
+    task_cancel(request->task, code);
+    wake_waiters(request, true, true, code); /* also those that are not the request's own */
 }
 
 void requests_init(struct vm *vm)

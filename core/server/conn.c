@@ -439,6 +439,10 @@ void conn_update_interest(struct conn *conn)
     else if (conn->state != CONN_READING || (room && !conn->close_after))
         events |= STREAM_READ;
     stream_want(conn->stream, events);
+    if (conn->state == CONN_HANDLING && !(events & STREAM_READ) && !conn->deaf) {
+        conn->deaf = true;
+        loop_timer_start(conn->server->loop, &conn->timer, DEAF_MS);
+    }
 }
 
 static void conn_run(struct loop_call *call)
@@ -556,11 +560,37 @@ static int64_t due_after(const struct conn *conn, enum conn_close_reason *reason
                                  : settings->timeout_header_wait_ms;
 }
 
+/*
+ * The end of a peer that has sent more than its handler reads lies behind bytes that we leave where
+ * they are: no read would find it, and the handler would work or wait for nobody.
+ */
+static void look_for_peer(struct conn *conn)
+{
+    bool told = conn->exchange->cancelled;
+    struct pollfd poll_for = {.fd = stream_descriptor(conn->stream),
+                              .events = told ? 0 : POLLRDHUP};
+
+    if (poll(&poll_for, 1, 0) <= 0)
+        return;
+    if (poll_for.revents & (POLLERR | POLLHUP))
+        conn_close(conn, CLOSE_RESET);
+    else
+        exchange_cancel(conn->exchange, ERR_CLOSED);
+}
+
 static void conn_timer(struct loop_timer *timer)
 {
     struct conn *conn = LIST_OWNER(timer, struct conn, timer);
     struct server *server = conn->server;
     enum conn_close_reason reason;
+
+    if (conn->deaf) {
+        conn->deaf = false;
+        if (conn->state == CONN_HANDLING)
+            look_for_peer(conn);
+        if (conn->state == CONN_CLOSED)
+            return;
+    }
     int64_t limit = due_after(conn, &reason), waited = loop_now_ms(server->loop) - conn->stamp_ms;
 
     if (limit != SETTING_OFF && waited >= limit) {
@@ -570,7 +600,10 @@ static void conn_timer(struct loop_timer *timer)
     /* What the connection waits for may change to something shorter without telling the timer. */
     int64_t next = limit == SETTING_OFF ? server->timer_ms : limit - waited;
 
-    loop_timer_start(server->loop, timer, next < server->timer_ms ? next : server->timer_ms);
+    next = next < server->timer_ms ? next : server->timer_ms;
+    if (next != SETTING_OFF)
+        loop_timer_start(server->loop, timer, next);
+    conn_update_interest(conn); /* a deaf one is looked at again, sooner */
 }
 
 int conn_block(struct conn *conn, bool for_read, int ms)

@@ -18,6 +18,7 @@
 #define DRAIN_BYTES       (1 << 20) /* unread content that is read away to keep a connection */
 #define LINGER_MS         5000
 #define DRAIN_LINGER_MS   1000 /* while draining, also for a new connection's first request */
+#define DEAF_MS           1000 /* between two looks at a peer that is not read */
 #define REQUESTS_PER_TURN 256  /* of one connection, then the others get their turn */
 #define AUTHORIZATION_BYTES                                                                        \
     65536 /* max_field_length of Authorization: Kerberos tickets are long                          \
@@ -92,6 +93,7 @@ struct conn {
     bool close_after; /* no further request on this connection */
     bool linger;      /* the peer may still be sending */
     bool advancing;
+    bool deaf; /* not read while it is handled: whether the peer is there is asked now and then */
 };
 
 /* conn.c, for exchange.c */
