@@ -9,6 +9,7 @@
 #include <lauxlib.h>
 
 #include "base/err.h"
+#include "base/log.h"
 #include "bind/aux.h"
 #include "bind/task.h"
 #include "bind/vm_priv.h"
@@ -309,6 +310,39 @@ static int co_close(lua_State *L)
     lua_pushboolean(L, 0);
     lua_xmove(co, L, 1);
     return 2;
+}
+
+/* The coroutine that T resumes and that the scheduler suspended, NULL when T waits by itself. */
+static lua_State *waiting_in(lua_State *T)
+{
+    lua_Debug frame;
+    lua_State *co = NULL;
+    int top = lua_gettop(T);
+
+    if (lua_status(T) != LUA_YIELD || !lua_checkstack(T, 4) || !lua_getstack(T, 0, &frame))
+        return NULL;
+    lua_getinfo(T, "f", &frame);
+    lua_CFunction function = lua_tocfunction(T, -1);
+
+    if (function == co_resume && lua_getlocal(T, &frame, 1))
+        co = lua_tothread(T, -1);
+    else if (function == wrap_call && lua_getupvalue(T, -1, 1))
+        co = lua_tothread(T, -1);
+    lua_settop(T, top);
+    return co && mark_of(T, co) == MARK_WAITING ? co : NULL;
+}
+
+void l_coroutine_close_waiting(lua_State *T)
+{
+    lua_State *co = waiting_in(T);
+
+    if (co == NULL)
+        return;
+    l_coroutine_close_waiting(co);
+    mark_waiting(T, co, false);
+    if (close_coroutine(T, co) != LUA_OK)
+        log_event(LOG_ERROR, "close_failed", "%s",
+                  lua_type(co, -1) == LUA_TSTRING ? lua_tostring(co, -1) : "error in __close");
 }
 
 static const luaL_Reg functions[] = {

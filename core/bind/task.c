@@ -188,6 +188,7 @@ static void close_thread(struct task *task)
     vm->blocked++;
     vm->ticks = 0; /* what cleans up has a time of its own */
     vm_enter(vm, task->T);
+    l_coroutine_close_waiting(task->T);
     int status = lua_resetthread(task->T);
     vm_leave(vm);
     vm->blocked--;

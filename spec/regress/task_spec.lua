@@ -63,6 +63,28 @@ app:get("/thread/kept", function()
   return refused .. "; " .. results(first:join()) .. " " .. results(second:join())
 end)
 
+-- Cancelled, it goes on; closed, it leaves the coroutines in which it waits.
+app:get("/closes", function()
+  local order = {}
+  local function closing(name)
+    return setmetatable({}, { __close = function() order[#order + 1] = name end })
+  end
+  local task = core.spawn(function()
+    local _ <close> = closing("outer")
+    for _ in coroutine.wrap(function()
+      local _ <close> = closing("middle")
+      coroutine.resume(coroutine.create(function()
+        local _ <close> = closing("inner")
+        while true do core.sleep(3600) end
+      end))
+    end) do end
+  end)
+  core.sleep(0)
+  task:cancel()
+  task:join()
+  return table.concat(order, " ")
+end)
+
 app:get("/gc/waits", function()
   local said
   setmetatable({}, { __gc = function() said = results(pcall(core.sleep, 0.01)) end })
@@ -78,6 +100,7 @@ describe("A task", function()
   setup(function()
     s = server.start({ app = APP, options = {
       "--set", "memory_limit=3MiB", "--set", "cpu_limit=1", "--set", "log_level=info",
+      "--set", "timeouts.cancel=0.1",
     } })
     worker = s:workers()[1]
   end)
@@ -133,6 +156,10 @@ describe("A task", function()
     s:get("/thread/keep")
     assert.equal("false cannot resume a task; false cannot close a task; true 1 true 2",
       s:get("/thread/kept").body)
+  end)
+
+  it("that is closed closes the coroutines in which it waits", function()
+    assert.equal("inner middle outer", s:get("/closes").body)
   end)
 
   it("cannot wait in a finalizer", function()
