@@ -29,6 +29,20 @@ static int waited(lua_State *L, int status)
     return status == LUA_YIELD ? task_waiter(L)->woken : 0;
 }
 
+static int read_failed_k(lua_State *L, int status, lua_KContext code)
+{
+    (void)status;
+    return request_fail(L, check_request(L, 1, BOX_BODY), (int)code);
+}
+
+/* When the client is gone, who goes on reading lets others run. */
+static int read_failed(lua_State *L, struct request *request, int code)
+{
+    if (request->cancel)
+        return task_give_turn(L, read_failed_k, code);
+    return request_fail(L, request, code);
+}
+
 /* ---- read ---- */
 
 static int read_some_k(lua_State *L, int status, lua_KContext most)
@@ -42,7 +56,7 @@ static int read_some_k(lua_State *L, int status, lua_KContext most)
     if (code == ERR_AGAIN)
         return request_wait_content(L, request, read_some_k, most);
     if (code < 0)
-        return request_fail(L, request, code);
+        return read_failed(L, request, code);
     if (code == 0) {
         lua_pushnil(L);
         return 1;
@@ -94,7 +108,7 @@ static int read_all_k(lua_State *L, int status, lua_KContext most)
     if (code == ERR_AGAIN)
         return request_wait_content(L, request, read_all_k, most);
     if (code < 0)
-        return request_fail(L, request, code);
+        return read_failed(L, request, code);
     l_push_span(L, buf_span(bytes));
     buf_fini(bytes);
     return 1;
@@ -198,7 +212,7 @@ static int save_k(lua_State *L, int status, lua_KContext saved)
         unlink(path);
         close(file->fd);
         file->fd = -1;
-        return request_fail(L, request, code);
+        return read_failed(L, request, code);
     }
     number = close(file->fd) < 0 ? errno : 0;
     file->fd = -1;

@@ -153,7 +153,7 @@ static int wait_ready(lua_State *L, struct l_connection *self, struct l_way *way
     bool reading = way == &self->in;
 
     if (task->cancel)
-        return l_fail(L, task->cancel, NULL);
+        return task_fail_cancelled(L);
     if (way->waiter)
         return luaL_error(L, "another task waits for this connection");
     if (!task_can_wait(L))

@@ -69,6 +69,16 @@ static int write_k(lua_State *L, int status, lua_KContext written)
     return 1;
 }
 
+/* The client is gone: nothing is written, but a handler that goes on writing lets others run. */
+static int write_cancelled(lua_State *L, int status, lua_KContext context)
+{
+    struct request *request = check_request(L, 1, BOX_RESPONSE);
+
+    (void)status;
+    (void)context;
+    return write_failed(L, request, request->cancel);
+}
+
 /* res:write(data) -> true | nil, err; waits while the client is slow */
 static int response_write(lua_State *L)
 {
@@ -77,7 +87,7 @@ static int response_write(lua_State *L)
 
     lua_settop(L, 2);
     if (request->cancel)
-        return write_failed(L, request, request->cancel);
+        return task_give_turn(L, write_cancelled, 0);
     note_start(L, request);
     /* Empty content starts the response all the same. */
     if (data.len == 0) {

@@ -72,7 +72,7 @@ static int l_sleep(lua_State *L)
     struct task *task = task_waiter(L);
 
     if (task->cancel)
-        return l_fail(L, task->cancel, NULL);
+        return task_fail_cancelled(L);
     if (!task_can_wait(L))
         return task_refuse_wait(L);
     loop_alarm_start(task->vm->loop, &task->alarm, seconds);
@@ -288,7 +288,7 @@ static int task_join(lua_State *L)
     if (self->task == waiter)
         return luaL_error(L, "a task cannot join itself");
     if (waiter->cancel)
-        return l_fail(L, waiter->cancel, NULL);
+        return task_fail_cancelled(L);
     return wait_in(L, &self->waiters, seconds, joined);
 }
 
@@ -395,7 +395,7 @@ static int event_wait(lua_State *L)
         return 1;
     }
     if (task->cancel)
-        return l_fail(L, task->cancel, NULL);
+        return task_fail_cancelled(L);
     return wait_in(L, &self->waiters, seconds, waited);
 }
 

@@ -255,7 +255,7 @@ static int request_wait(lua_State *L, enum task_wait wait, struct task **waiter,
     struct task *task = task_waiter(L);
 
     if (task->cancel)
-        return l_fail(L, task->cancel, NULL);
+        return task_fail_cancelled(L);
     if (*waiter)
         return luaL_error(L, "another task is %s this %s already",
                           wait == WAIT_CONTENT ? "reading" : "writing",

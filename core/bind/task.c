@@ -15,8 +15,11 @@
 #include "bind/l_coroutine.h"
 #include "bind/vm_priv.h"
 
-#define IDLE_TASKS 512  /* finished threads kept for the next request */
-#define RUN_BATCH  1024 /* resumed in one go; then the sockets get their turn */
+#define LATE_WAITS        16   /* of a cancelled task, each within a turn of the loop */
+#define LATE_WAIT_SECONDS 0.01 /* what each later one takes: it does not spin until it is closed   \
+                                */
+#define IDLE_TASKS 512         /* finished threads kept for the next request */
+#define RUN_BATCH  1024        /* resumed in one go; then the sockets get their turn */
 
 static void task_resume(struct task *task);
 
@@ -84,7 +87,7 @@ struct task *task_new(struct vm *vm, void (*ended)(struct task *task, int status
     task->number = ++vm->last_task;
     task->state = TASK_NEW;
     task->wait = WAIT_NONE;
-    task->woken = task->cancel = 0;
+    task->woken = task->cancel = task->late_waits = 0;
     task->detached = task->killed = task->unlimited = task->background = false;
     task->parent = NULL;
     task->request = NULL;
@@ -400,6 +403,30 @@ int task_park(lua_State *L, enum task_wait wait, lua_KFunction k, lua_KContext c
     task->state = TASK_PARKED;
     vm->yielding = YIELD_WAIT;
     return lua_yieldk(L, 0, context, k);
+}
+
+int task_give_turn(lua_State *L, lua_KFunction k, lua_KContext context)
+{
+    struct vm *vm = vm_of(L);
+    struct task *task = vm->running;
+
+    if (task == NULL || !task_can_wait(L))
+        return k(L, LUA_OK, context);
+    task->late_waits++;
+    loop_alarm_start(vm->loop, &task->alarm, task->late_waits > LATE_WAITS ? LATE_WAIT_SECONDS : 0);
+    return task_park(L, WAIT_ALARM, k, context);
+}
+
+static int push_cancelled(lua_State *L, int status, lua_KContext context)
+{
+    (void)status;
+    (void)context;
+    return l_fail(L, task_waiter(L)->cancel, NULL);
+}
+
+int task_fail_cancelled(lua_State *L)
+{
+    return task_give_turn(L, push_cancelled, 0);
 }
 
 /* Nobody finds the task any more where it was written down as waiting. */

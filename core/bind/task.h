@@ -48,9 +48,10 @@ struct task {
     uint64_t number;
     enum task_state state;
     enum task_wait wait;
-    int woken;     /* what the wake-up said: 0 or an error */
-    int cancel;    /* 0, or the error that each wait returns from now on */
-    int arguments; /* on T's stack for the next resume */
+    int woken;      /* what the wake-up said: 0 or an error */
+    int late_waits; /* begun after the cancel */
+    int cancel;     /* 0, or the error that each wait returns from now on */
+    int arguments;  /* on T's stack for the next resume */
     bool detached, killed, unlimited, failed;
     bool background;         /* finishes its work when the app is told to stop */
     bool spoiled;            /* its thread has no hooks any more and must not be used again */
@@ -101,6 +102,16 @@ struct task *task_waiter(lua_State *L);
 /* Writes task down in slot until its next wait ends in whatever way; before task_park. slot must
  * stay valid as long. */
 void task_wait_at(struct task *task, struct task **slot);
+
+/*
+ * The wait of a task that was cancelled before: it ends at once, but the others get their turn
+ * first, and one that goes on asking gets its answers slower. k is called as after task_park; right
+ * here where Lua cannot wait.
+ */
+int task_give_turn(lua_State *L, lua_KFunction k, lua_KContext context);
+
+/* The same for the ordinary case: nil and the error of the cancel. */
+int task_fail_cancelled(lua_State *L);
 
 /* Ends a wait of this kind, if that is what the task waits for. */
 void task_wake(struct task *task, enum task_wait wait, int code);

@@ -1,0 +1,48 @@
+local server = require("spec.support.server")
+
+-- Each wait of a cancelled task ends at once. That must not mean that it never lets others run.
+describe("a handler that goes on after its client left", function()
+  local APP = [[
+local moonquay = require("moonquay")
+local app = moonquay.app()
+local left = 0
+local ways = {
+  sleep = function() moonquay.sleep(0.001) end,
+  write = function(_, res) res:write("more") end,
+  read = function(req) req.body:read() end,
+  join = function() moonquay.spawn(function() moonquay.sleep(60) end):join() end,
+}
+app:post("/endless/:way", function(req, res)
+  req:on_cancel(function() left = left + 1 end)
+  local way = ways[req.params.way]
+  res:write("started")
+  res:flush()
+  while not req:cancelled() do moonquay.sleep(0.001) end
+  while true do way(req, res) end
+end)
+app:get("/left", function() return tostring(left) end)
+return app
+]]
+
+  for _, way in ipairs({ "sleep", "write", "read", "join" }) do
+    it(("and ignores what %s returns lets other requests run"):format(way), function()
+      local s = server.start({
+        app = APP,
+        options = { "--set", "cpu_limit=off", "--set", "timeouts.cancel=off", "--set", "drain=0" },
+      })
+      local client = s:connect()
+      client:send("POST /endless/" .. way .. " HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n")
+      client:read_until("started")
+      client:reset()
+      local answer
+      repeat
+        answer = s:get("/left")
+        assert.equal(200, answer.status)
+      until answer.body == "1"
+      for _ = 1, 20 do
+        assert.equal(200, s:get("/left").status)
+      end
+      assert.equal(0, s:stop())
+    end)
+  end
+end)
