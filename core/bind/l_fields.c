@@ -36,6 +36,10 @@ int l_fields_push(lua_State *L, struct request *request, enum fields_which which
     return 1;
 }
 
+/* All that a handler may set for one answer, replaced values and interim responses included: it
+ * stays in memory with the request. */
+#define HEADER_BYTES (1 << 20)
+
 /* ---- rules ---- */
 
 /* Reference section 8.9: fields that make no sense, or harm, after the content. */
@@ -127,8 +131,8 @@ static void check_value(lua_State *L, struct span name, enum field_id id, struct
 
 /* ---- setting ---- */
 
-static void add_value(lua_State *L, struct fields *fields, struct span name, enum field_id id,
-                      int index)
+static void add_value(lua_State *L, struct request *request, struct fields *fields,
+                      struct span name, enum field_id id, int index)
 {
     int type = lua_type(L, index);
 
@@ -142,25 +146,28 @@ static void add_value(lua_State *L, struct fields *fields, struct span name, enu
     struct span value = span_trim(l_to_span(L, type == LUA_TNUMBER ? -1 : index));
 
     check_value(L, name, id, value);
+    request->header_bytes += name.len + value.len;
+    if (request->header_bytes > HEADER_BYTES)
+        luaL_error(L, "more than %d bytes of headers were set in this request", HEADER_BYTES);
     fields_add(fields, arena_copy(fields->arena, name), arena_copy(fields->arena, value));
     if (type == LUA_TNUMBER)
         lua_pop(L, 1);
 }
 
-static void set_field(lua_State *L, struct fields *fields, struct span name, enum field_id id,
-                      int index)
+static void set_field(lua_State *L, struct request *request, struct fields *fields,
+                      struct span name, enum field_id id, int index)
 {
     if (fields->count > 0)
         fields_remove(fields, name);
     if (lua_isnil(L, index))
         return;
     if (lua_type(L, index) != LUA_TTABLE) {
-        add_value(L, fields, name, id, index);
+        add_value(L, request, fields, name, id, index);
         return;
     }
     for (lua_Integer i = 1, n = (lua_Integer)lua_rawlen(L, index); i <= n; i++) {
         lua_rawgeti(L, index, i);
-        add_value(L, fields, name, id, lua_gettop(L));
+        add_value(L, request, fields, name, id, lua_gettop(L));
         lua_pop(L, 1);
     }
 }
@@ -189,7 +196,7 @@ static int fields_newindex(lua_State *L)
     check_changeable(L, box);
     if (box->which != FIELDS_REQUEST)
         check_name(L, name, id, (enum fields_which)box->which);
-    set_field(L, fields, name, id, 3);
+    set_field(L, box->request, fields, name, id, 3);
     return 0;
 }
 
@@ -203,7 +210,7 @@ static int fields_add_line(lua_State *L)
 
     check_changeable(L, box);
     check_name(L, name, id, (enum fields_which)box->which);
-    add_value(L, fields, name, id, 3);
+    add_value(L, box->request, fields, name, id, 3);
     return 0;
 }
 
@@ -218,7 +225,7 @@ static int fields_remove_lines(lua_State *L)
     return 1;
 }
 
-void l_fields_from_table(lua_State *L, int index, struct fields *fields)
+void l_fields_from_table(lua_State *L, int index, struct request *request, struct fields *fields)
 {
     index = lua_absindex(L, index);
     luaL_checktype(L, index, LUA_TTABLE);
@@ -229,7 +236,7 @@ void l_fields_from_table(lua_State *L, int index, struct fields *fields)
         enum field_id id = field_id_of(name);
 
         check_name(L, name, id, FIELDS_RESPONSE);
-        set_field(L, fields, name, id, lua_gettop(L));
+        set_field(L, request, fields, name, id, lua_gettop(L));
     }
 }
 

@@ -204,6 +204,19 @@ static int response_json(lua_State *L)
     return finish_k(L, LUA_OK, 0);
 }
 
+static int response_informational(lua_State *L);
+
+/* There is room again, or the client is gone. */
+static int informational_k(lua_State *L, int status, lua_KContext context)
+{
+    struct request *request = check_request(L, 1, BOX_RESPONSE);
+    int code = task_waiter(L)->woken;
+
+    (void)status;
+    (void)context;
+    return code < 0 ? write_failed(L, request, code) : response_informational(L);
+}
+
 /* res:informational(status, headers) -> true | nil, err: 103 Early Hints and its like */
 static int response_informational(lua_State *L)
 {
@@ -216,9 +229,11 @@ static int response_informational(lua_State *L)
         "an informational status is 102 to 199; 100 is sent at the first read of the body");
     fields_init(&fields, &request->exchange->arena);
     if (!lua_isnoneornil(L, 3))
-        l_fields_from_table(L, 3, &fields);
+        l_fields_from_table(L, 3, request, &fields);
     int code = exchange_inform(request->exchange, (int)status, &fields);
 
+    if (code == ERR_AGAIN)
+        return request_wait_room(L, request, informational_k, 0);
     if (code == ERR_STATE)
         check_unstarted(L, request, "interim responses");
     if (code < 0)
@@ -334,7 +349,7 @@ static void replace_headers(lua_State *L, struct request *request)
 {
     check_unstarted(L, request, "headers");
     fields_init(&request->exchange->fields, &request->exchange->arena);
-    l_fields_from_table(L, 3, &request->exchange->fields);
+    l_fields_from_table(L, 3, request, &request->exchange->fields);
 }
 
 static int response_newindex(lua_State *L)

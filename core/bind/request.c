@@ -38,6 +38,7 @@ static struct request *request_new(struct lua_app *app, struct exchange *exchang
     request->cancel = 0;
     request->blocked_ms = 0;
     request->after_next = 0;
+    request->header_bytes = 0;
     request->stage = 0; /* the handler */
     request->overridden = false;
     request->allow_synchronous_io = vm->settings->allow_synchronous_io;

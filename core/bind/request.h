@@ -45,6 +45,7 @@ struct request {
     int after_next;            /* index of the last after-function that was started */
     int cancel;                /* why the client is gone, 0 while it is there */
     int64_t blocked_ms;        /* that the worker has waited for this request */
+    size_t header_bytes;       /* set by the handler so far */
     uint8_t stage;
     bool overridden; /* the cache of req holds values that come before the getters */
     bool allow_synchronous_io, throw_write_errors;
@@ -113,6 +114,6 @@ void l_limits_open(lua_State *L);
 int l_fields_push(lua_State *L, struct request *request, enum fields_which which);
 
 /* Sets fields from the table at index (name = value or list); raises on bad ones. */
-void l_fields_from_table(lua_State *L, int index, struct fields *fields);
+void l_fields_from_table(lua_State *L, int index, struct request *request, struct fields *fields);
 
 #endif

@@ -15,11 +15,12 @@
 #include "bind/l_coroutine.h"
 #include "bind/vm_priv.h"
 
-#define LATE_WAITS        16   /* of a cancelled task, each within a turn of the loop */
-#define LATE_WAIT_SECONDS 0.01 /* what each later one takes: it does not spin until it is closed   \
-                                */
-#define IDLE_TASKS 512         /* finished threads kept for the next request */
-#define RUN_BATCH  1024        /* resumed in one go; then the sockets get their turn */
+#define LATE_WAITS 16 /* of a cancelled task, each within a turn of the loop */
+#define LATE_WAIT_SECONDS                                                                          \
+    0.01                /* what each later one takes: it does not spin until it is closed          \
+                         */
+#define IDLE_TASKS 512  /* finished threads kept for the next request */
+#define RUN_BATCH  1024 /* resumed in one go; then the sockets get their turn */
 
 static void task_resume(struct task *task);
 

@@ -433,6 +433,22 @@ static ssize_t write_plain(struct conn *conn, struct span data)
     return 0;
 }
 
+/* 0, or ERR_AGAIN while the peer has too much to read already, or ERR_CLOSED. */
+static int make_room(struct exchange *exchange)
+{
+    struct conn *conn = exchange->conn;
+
+    if (buf_len(&conn->out) < OUT_HIGH_BYTES)
+        return 0;
+    if (conn_send(conn, NULL, 0) < 0)
+        return ERR_CLOSED;
+    if (buf_len(&conn->out) < OUT_HIGH_BYTES / 2)
+        return 0;
+    exchange->wants_room = true;
+    conn_update_interest(conn);
+    return ERR_AGAIN;
+}
+
 ssize_t exchange_write(struct exchange *exchange, struct span data)
 {
     struct conn *conn = exchange->conn;
@@ -458,15 +474,8 @@ ssize_t exchange_write(struct exchange *exchange, struct span data)
         return 0;
     if (drops_content(exchange))
         return (ssize_t)data.len;
-    if (buf_len(&conn->out) >= OUT_HIGH_BYTES) {
-        if (conn_send(conn, NULL, 0) < 0)
-            return ERR_CLOSED;
-        if (buf_len(&conn->out) >= OUT_HIGH_BYTES / 2) {
-            exchange->wants_room = true;
-            conn_update_interest(conn);
-            return ERR_AGAIN;
-        }
-    }
+    if ((code = make_room(exchange)) < 0)
+        return code;
     if (data.len > OUT_HIGH_BYTES)
         data.len = OUT_HIGH_BYTES;
     code = exchange->chunked ? write_chunked(conn, data) : write_plain(conn, data);
@@ -552,6 +561,10 @@ int exchange_inform(struct exchange *exchange, int status, const struct fields *
         return ERR_STATE;
     if (exchange->head.minor == 0)
         return 0;
+    int code = make_room(exchange);
+
+    if (code < 0)
+        return code;
     h1_write_interim(conn_out(exchange->conn), status, fields);
     conn_send_soon(exchange->conn);
     return 0;

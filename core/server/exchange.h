@@ -118,7 +118,7 @@ int exchange_finish(struct exchange *exchange, struct span data);
 void exchange_reset_response(struct exchange *exchange);
 
 /* An interim response: 100 to 199 but 101. ERR_STATE after the start; nothing is sent to a 1.0
- * peer. */
+ * peer. ERR_AGAIN: handler->writable will be called. */
 int exchange_inform(struct exchange *exchange, int status, const struct fields *fields);
 
 /* Breaks the connection off: the peer sees that the answer is not complete. */

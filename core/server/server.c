@@ -106,14 +106,19 @@ void server_conn_gone(struct server *server)
 
 void server_drain(struct server *server, void (*drained)(void *owner), void *owner)
 {
+    struct list waiting, *node;
+
     server->draining = true;
     server->drained = drained;
     server->drained_owner = owner;
-    for (struct list *node = server->conns.next; node != &server->conns;) {
-        struct conn *conn = LIST_OWNER(node, struct conn, node);
-
-        node = node->next;
-        conn_drain(conn);
+    /* Draining one runs handlers, which may close any other: each is moved before it is looked at.
+     */
+    list_init(&waiting);
+    while ((node = list_take(&server->conns)) != NULL)
+        list_append(&waiting, node);
+    while ((node = list_take(&waiting)) != NULL) {
+        list_append(&server->conns, node);
+        conn_drain(LIST_OWNER(node, struct conn, node));
     }
     if (server->conn_count == 0)
         loop_defer(server->loop, &server->drain_call);
