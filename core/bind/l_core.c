@@ -206,11 +206,11 @@ static int l_load_app(lua_State *L)
         lua_insert(L, -2);
         return 2;
     }
-    lua_call(L, 0, 1);
+    lua_call(L, 0, 1); /* no wait: but a script's main thread turns the loop itself */
     if (!vm_push_hook(vm_of(L), L, "loaded"))
         return 1;
     lua_insert(L, -2);
-    lua_call(L, 1, 2);
+    lua_call(L, 1, 2); /* no wait: it only looks at what was returned */
     return 2;
 }
 

@@ -233,7 +233,7 @@ static int request_index(lua_State *L)
     if (lua_rawget(L, lua_upvalueindex(2)) == LUA_TNIL)
         return 1;
     lua_pushvalue(L, 1);
-    lua_call(L, 1, 1); /* a getter only looks at the head: it never waits */
+    lua_call(L, 1, 1); /* no wait: a getter only looks at the head */
     return lua_isnil(L, -1) ? 1 : keep(L, request);
 }
 

@@ -82,6 +82,7 @@ describe("scripts", function()
       { "a foreign library without a room", "base/x.c", "#include <zlib.h>" },
       { "an indented, spaced include", "http/x.c", '  #  include   "net/loop.h"' },
       { "an include through a macro", "http/x.c", "#include HEADER" },
+      { "a call below which Lua cannot wait", "bind/x.c", "lua_call(L, 0, 1);" },
     }
     for _, case in ipairs(refused) do
       it("refuses " .. case[1], function()
@@ -100,6 +101,8 @@ describe("scripts", function()
       { "ev.h in net", "net/x.c", "#include <ev.h>" },
       { "lua.h in bind", "bind/x.c", "#include <lua.h>" },
       { "bind in proc", "proc/x.c", '#include "bind/state.h"' },
+      { "such a call that says why", "bind/x.c", "lua_call(L, 0, 1); /* no wait: it adds */" },
+      { "a call with a continuation", "bind/x.c", "lua_callk(L, 0, 1, 0, k);" },
       { "headers of libc and kernel", "base/x.c", "#include <sys/uio.h>\n#include <stdint.h>" },
     }
     for _, case in ipairs(allowed) do
