@@ -370,10 +370,11 @@ const char *task_blocking_function(lua_State *L)
 
 int task_refuse_wait(lua_State *L)
 {
-    return luaL_error(L,
-                      "cannot wait inside %s: collect first and wait afterwards, or use its "
-                      "version in moonquay.util",
-                      task_blocking_function(L));
+    const char *name = task_blocking_function(L), *dot = strrchr(name, '.');
+    bool has_twin = strcmp(name, "string.gsub") == 0 || strcmp(name, "table.sort") == 0;
+
+    return luaL_error(L, "cannot wait inside %s: collect first and wait afterwards%s%s", name,
+                      has_twin ? ", or use moonquay.util" : "", has_twin ? dot : "");
 }
 
 static int wait_in_main(lua_State *L, enum task_wait wait, lua_KFunction k, lua_KContext context)
