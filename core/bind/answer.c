@@ -224,7 +224,7 @@ static void respond(struct request *request)
         lua_Integer status = lua_tointeger(T, 1);
 
         if (!lua_isinteger(T, 1) || status < 200 || status > 999) {
-            fail_with(request, "the handler returned a number that is no status (200 to 999)");
+            respond_by_hook(request, results); /* which says whose mistake it is */
             return;
         }
         exchange->status = (int)status;

@@ -68,13 +68,45 @@ static int parse_cookies(lua_State *L)
 
 /* ---- Set-Cookie ---- */
 
+/*
+ * Raises at the line of the app: the caller of the Lua function that calls cookie(), since the one
+ * in between is the library's.
+ */
+static void refuse_cookie(lua_State *L, const char *text)
+{
+    luaL_where(L, 2);
+    lua_pushfstring(L, "%scookie %s", lua_tostring(L, -1), text);
+    lua_error(L);
+}
+
+/* What cookie_write() found wrong, in the words of whoever has to mend it. */
+static void explain_fault(lua_State *L, const struct cookie *cookie, const char *what)
+{
+    static const struct {
+        const char *what, *text;
+    } rows[] = {
+        {"value", "its value holds a byte that no cookie may hold (control, space, quote, comma, "
+                  "semicolon, backslash, or none of ASCII)"},
+        {"path", "its path holds a control character or a semicolon"},
+        {"domain", "its domain holds a control character or a semicolon"},
+        {"expires", "expires lies outside the years that a date can tell"},
+    };
+
+    if (strcmp(what, "name") == 0)
+        refuse_cookie(L, "names are made of letters, digits and !#$%&'*+-.^_`|~");
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
+        if (strcmp(what, rows[i].what) == 0)
+            what = rows[i].text;
+    refuse_cookie(L, lua_pushfstring(L, "%s: %s", cookie->name.at, what));
+}
+
 static struct span text_option(lua_State *L, const char *name)
 {
     lua_getfield(L, 3, name);
     if (lua_isnil(L, -1))
         return SPAN_NONE;
-    luaL_argcheck(L, lua_type(L, -1) == LUA_TSTRING, 3,
-                  lua_pushfstring(L, "%s must be a string", name));
+    if (lua_type(L, -1) != LUA_TSTRING)
+        refuse_cookie(L, lua_pushfstring(L, "option %s must be a string", name));
     return l_to_span(L, -1); /* stays on the stack */
 }
 
@@ -95,8 +127,8 @@ static bool number_option(lua_State *L, const char *name, int64_t *value)
         return false;
     }
     *value = lua_tointegerx(L, -1, &is_integer);
-    luaL_argcheck(L, is_integer, 3,
-                  lua_pushfstring(L, "%s must be a whole number of seconds", name));
+    if (!is_integer)
+        refuse_cookie(L, lua_pushfstring(L, "option %s must be a whole number of seconds", name));
     lua_pop(L, 1);
     return true;
 }
@@ -111,8 +143,8 @@ static enum cookie_same_site same_site_option(lua_State *L)
         return COOKIE_STRICT;
     if (span_eq_nocase(word, SPAN("lax")))
         return COOKIE_LAX;
-    luaL_argcheck(L, span_eq_nocase(word, SPAN("none")), 3,
-                  "same_site is \"strict\", \"lax\" or \"none\"");
+    if (!span_eq_nocase(word, SPAN("none")))
+        refuse_cookie(L, "option same_site is \"strict\", \"lax\" or \"none\"");
     return COOKIE_NONE;
 }
 
@@ -128,20 +160,26 @@ static void check_option_names(lua_State *L)
 
         while (*known && strcmp(*known, name) != 0)
             known++;
-        luaL_argcheck(L, *known, 3, lua_pushfstring(L, "unknown cookie option %s", name));
+        if (*known == NULL)
+            refuse_cookie(L, lua_pushfstring(L, "options do not include %s", name));
     }
 }
 
 /* cookie(name, value, options) -> value of a Set-Cookie field; raises on what no cookie may hold */
 static int set_cookie(lua_State *L)
 {
-    struct cookie cookie = {.name = l_check_span(L, 1), .value = l_check_span(L, 2)};
+    struct cookie cookie = {0};
     struct buf out = {0};
     const char *what = NULL;
 
     lua_settop(L, 3);
+    if (!lua_isstring(L, 1) || !lua_isstring(L, 2))
+        refuse_cookie(L, "names and values must be strings");
+    cookie.name = l_to_span(L, 1);
+    cookie.value = l_to_span(L, 2);
     if (!lua_isnil(L, 3)) {
-        luaL_checktype(L, 3, LUA_TTABLE);
+        if (!lua_istable(L, 3))
+            refuse_cookie(L, "options must be a table");
         check_option_names(L);
         cookie.path = text_option(L, "path");
         cookie.domain = text_option(L, "domain");
@@ -153,7 +191,7 @@ static int set_cookie(lua_State *L)
         cookie.same_site = same_site_option(L);
     }
     if (cookie_write(&out, &cookie, &what) < 0)
-        return luaL_error(L, "cookie %s: %s", cookie.name.at, what);
+        explain_fault(L, &cookie, what);
     l_push_buf(L, &out);
     return 1;
 }

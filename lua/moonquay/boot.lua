@@ -7,6 +7,7 @@ local body = require("moonquay.body")
 local failure = require("moonquay.failure")
 local guard = require("moonquay.guard")
 local loader = require("moonquay.loader")
+local place = require("moonquay.place")
 local reply = require("moonquay.reply")
 local request = require("moonquay.request")
 local response = require("moonquay.response")
@@ -33,9 +34,17 @@ function boot.handler(value)
   return nil, ("the file returned a %s: %s"):format(type(value), EXPECTED)
 end
 
+-- In a server, which has one app: where the handler of a request was written.
+local function tell_places(value)
+  reply.find_place_by(function(method, path)
+    return place.of(value, method, path)
+  end)
+end
+
 local function loaded(value)
   local handler, more = boot.handler(value)
   if core.in_server then
+    tell_places(value)
     guard.watch_globals()
   end
   return handler, more

@@ -58,10 +58,23 @@ local function is_loopback(ip)
   return ip:find("^127%.") ~= nil or ip == "::1" or ip:find("^::ffff:127%.") ~= nil
 end
 
+-- What a proxy adds to a request that it passes on (RFC 7239, RFC 9110 section 7.6.3, and usage).
+local PROXY_HEADERS = { "forwarded", "via", "x-forwarded-for" }
+
+local function came_by_proxy(req)
+  for _, name in ipairs(PROXY_HEADERS) do
+    if req.headers[name] then
+      return true
+    end
+  end
+  return false
+end
+
 -- The page shows source text, so development alone is not enough: a server that was left in that
 -- mode still tells nothing to another machine, nor to one behind a proxy on this machine.
 local function may_see_sources(req)
   return core.development and is_loopback(req.peer.ip) and is_loopback(req.client.ip)
+    and not came_by_proxy(req)
 end
 
 --- Answers a request whose handler has raised err. The response has not started and is fresh.

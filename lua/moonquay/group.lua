@@ -2,6 +2,7 @@
 -- so that a wrong path, option or handler and a second definition name the line of the app's own
 -- file.
 
+local mount_point = require("moonquay.mount_point")
 local route_options = require("moonquay.route_options")
 local route_tree = require("moonquay.route_tree")
 
@@ -180,15 +181,8 @@ end
 local function enter(inner, segments)
   return function(req, res)
     local path_base, path = req.path_base, req.path
-    local split = 1
-    for _ = 1, segments do
-      split = split and path:find("/", split + 1, true)
-    end
-    if split then
-      req.path_base, req.path = path_base .. path:sub(1, split - 1), path:sub(split)
-    else
-      req.path_base, req.path = path_base .. path, "/"
-    end
+    local prefix, rest = mount_point.split(path, segments)
+    req.path_base, req.path = path_base .. prefix, rest
     -- An app adds the parameters of its own routes to those of the mount point.
     return restore(req, path_base, path, inner(req, res, req.params))
   end
@@ -203,10 +197,12 @@ local function define_mount(group, place, prefix, inner)
   end
   local handler = enter(inner, segments)
   local below = define(group, place, nil, prefix .. "/*rest", nil, handler)
+  below.inner, below.segments = inner, segments
   below.names[#below.names] = nil -- what is below is the inner app's path, not a parameter
   if segments > 0 then
     local exact = { pattern = group.prefix .. prefix, place = place, group = group }
     exact.handler, exact.options = handler, below.options
+    exact.inner, exact.segments = inner, segments
     register(group.app, nil, exact)
   end
 end

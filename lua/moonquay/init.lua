@@ -11,6 +11,13 @@ local util = require("moonquay.util")
 boot.install()
 
 ---@class moonquay
+--- Lets others run for so long. Nil and an error when the task is cancelled before.
+---@field sleep async fun(seconds: number): true?, moonquay.Error?
+--- Starts a function at the same time. The task belongs to the one that starts it.
+---@field spawn fun(fn: function, ...: any): moonquay.Task
+--- Starts a function that outlives the request: a stop of the server waits for it (drain), and its
+--- error is logged.
+---@field background fun(fn: function, ...: any): moonquay.Task
 local moonquay = {
   version = core.version,
   --- Lifts a size limit: req.limits.max_request_body_size = moonquay.UNLIMITED
@@ -26,6 +33,10 @@ local moonquay = {
   now = core.now,
   --- Seconds since 1970, with fractions.
   time = core.time,
+  -- The core's own functions and no wrappers, so that their errors name the app's line.
+  sleep = core.sleep,
+  spawn = core.spawn,
+  background = core.spawn_detached,
 }
 
 --- A new app. Settings are for the whole server: moonquay.app { max_request_body_size = "1MB" }
@@ -37,32 +48,6 @@ function moonquay.app(settings)
   end
   local app = App.new(settings, 2) -- no tail call: the levels of error places count this function
   return app
-end
-
---- Lets others run for so long. Nil and an error when the task is cancelled before.
----@async
----@param seconds number
----@return true? ok
----@return moonquay.Error? err
-function moonquay.sleep(seconds)
-  return core.sleep(seconds)
-end
-
---- Starts a function at the same time. The task belongs to the one that starts it.
----@param fn function
----@param ... any its arguments
----@return moonquay.Task
-function moonquay.spawn(fn, ...)
-  return core.spawn(fn, ...)
-end
-
---- Starts a function that outlives the request: a stop of the server waits for it (drain), and its
--- error is logged.
----@param fn function
----@param ... any its arguments
----@return moonquay.Task
-function moonquay.background(fn, ...)
-  return core.spawn_detached(fn, ...)
 end
 
 --- Structured log lines; inside a request they carry its id.

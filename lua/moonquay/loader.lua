@@ -42,6 +42,8 @@ local function wait_for(name, here)
   end
 end
 
+-- The function that loads a module and its data; or nil and where it was looked for, in one line
+-- since of an app that does not load only the first is shown.
 local function find_loader(name)
   local tried = {}
   for _, searcher in ipairs(package.searchers) do
@@ -49,10 +51,10 @@ local function find_loader(name)
     if type(found) == "function" then
       return found, data
     elseif type(found) == "string" then
-      tried[#tried + 1] = "\n\t" .. found
+      tried[#tried + 1] = found:gsub("^%s+", ""):gsub("%s*\n%s*", ", ")
     end
   end
-  error(("module '%s' not found:%s"):format(name, table.concat(tried)), 0)
+  return nil, ("module '%s' not found: %s"):format(name, table.concat(tried, ", "))
 end
 
 local function load_module(name, here, task)
@@ -68,6 +70,9 @@ local function load_module(name, here, task)
     end,
   })
   local chunk, data = find_loader(name)
+  if not chunk then
+    error(data, 2) -- the line that requires: this function was called in place of its caller
+  end
   local result = chunk(name, data)
   if result ~= nil then
     loaded[name] = result

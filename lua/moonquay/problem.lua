@@ -45,6 +45,37 @@ small { color: #666 }
 </html>
 ]]
 
+-- The members of RFC 9457 first, as it lists them; the app's own follow by name.
+local ORDER = { "type", "title", "status", "detail", "instance", "request_id" }
+local RANK = {}
+for rank, name in ipairs(ORDER) do
+  RANK[name] = rank
+end
+
+local function before(a, b)
+  local rank_a, rank_b = RANK[a] or math.huge, RANK[b] or math.huge
+  if rank_a ~= rank_b then
+    return rank_a < rank_b
+  end
+  return a < b
+end
+
+-- The same text for the same members, which an object in the order of next() is not.
+local function encode(details)
+  local names, parts = {}, {}
+  for name in pairs(details) do
+    if type(name) ~= "string" then
+      error(("a member of a problem is named by a string, not by a %s"):format(type(name)), 0)
+    end
+    names[#names + 1] = name
+  end
+  table.sort(names, before)
+  for i, name in ipairs(names) do
+    parts[i] = core.json.encode({ [name] = details[name] }):sub(2, -2)
+  end
+  return "{" .. table.concat(parts, ",") .. "}"
+end
+
 local function finish(res, content_type, text)
   res.headers["content-type"] = content_type
   res.headers["cache-control"] = "no-store"
@@ -68,7 +99,7 @@ function problem.answer(req, res, status, message, members)
   details.status, details.request_id = status, req.id
   res.status = status
   if not problem.prefers_html(req) then
-    return finish(res, "application/problem+json", core.json.encode(details))
+    return finish(res, "application/problem+json", encode(details))
   end
   local title = escape_html(details.title)
   local detail = details.detail and ("<p>%s</p>\n"):format(escape_html(details.detail)) or ""

@@ -5,15 +5,25 @@
 
 local reply = {}
 
--- Error texts name no place: the handler is no longer on the stack, and the log says which route it
--- was.
-local function misuse(text, ...)
-  error(text:format(...), 0)
+local find_place
+
+--- Takes the function that knows where the handler of a method and a path was written (or nil).
+function reply.find_place_by(finder)
+  find_place = finder
 end
 
-local function set_headers(res, headers)
+-- The handler is no longer on the stack: the text names the request, and its handler where the app
+-- knows it.
+local function misuse(req, text, ...)
+  local method, path = req.method, tostring(req.path_base) .. tostring(req.path)
+  local place = find_place and find_place(method, path)
+  local handler = place and (" (its handler is at %s)"):format(place) or ""
+  error(("%s %s%s: %s"):format(method, path, handler, text:format(...)), 0)
+end
+
+local function set_headers(req, res, headers)
   if type(headers) ~= "table" then
-    misuse("the third value a handler returns is a table of headers, not a %s", type(headers))
+    misuse(req, "the third value a handler returns is a table of headers, not a %s", type(headers))
   end
   for name, value in pairs(headers) do
     res.headers[name] = value
@@ -21,10 +31,10 @@ local function set_headers(res, headers)
 end
 
 -- Ends early and silently when the client has left: there is nobody to answer.
-local function stream(res, next_piece)
+local function stream(req, res, next_piece)
   for piece in next_piece do
     if type(piece) ~= "string" then
-      misuse("a streamed body is made of strings, not of a %s", type(piece))
+      misuse(req, "a streamed body is made of strings, not of a %s", type(piece))
     end
     local ok, err = res:write(piece)
     if not ok then
@@ -34,7 +44,7 @@ local function stream(res, next_piece)
   return res:finish()
 end
 
-local function send(res, body)
+local function send(req, res, body)
   local kind = type(body)
   if body == nil then
     return res:finish()
@@ -46,35 +56,43 @@ local function send(res, body)
   elseif kind == "table" then
     return res:json(body)
   elseif kind == "function" then
-    return stream(res, body)
+    return stream(req, res, body)
   end
-  misuse("a handler returns nothing, a string, a table, or a status with them; this one a %s", kind)
+  misuse(req, "a handler returns nothing, a string, a table, or a status with them, not a %s", kind)
+end
+
+local function is_status(value)
+  return math.type(value) == "integer" and value >= 200 and value <= 999
 end
 
 --- Answers with what a handler returned; waits while the client is slow.
-function reply.respond(_, res, first, ...)
+function reply.respond(req, res, first, ...)
   local count = select("#", ...)
   if first == nil and ... ~= nil then
     error((...), 0) -- the handler passed on the `nil, err` of a call that failed
   elseif first == nil then
     return res:finish()
   elseif res.started then
-    misuse("the handler wrote to res and returned a %s as well: do one or the other", type(first))
-  elseif math.type(first) ~= "integer" then
+    misuse(req, "the handler wrote to res and returned a %s as well: do one or the other",
+      type(first))
+  elseif type(first) == "number" and not is_status(first) then
+    misuse(req, "a number that a handler returns first is a status (200 to 999), not %s", first)
+  elseif type(first) ~= "number" then
     if count > 0 and ... ~= nil then
-      misuse("with more than a body a handler returns the status first, not a %s", type(first))
+      misuse(req, "with more than a body a handler returns the status first, not a %s",
+        type(first))
     end
-    return send(res, first)
+    return send(req, res, first)
   end
   local body, headers, extra = ...
   if extra ~= nil then
-    misuse("a handler returns a status, a body and headers, nothing after them")
+    misuse(req, "a handler returns a status, a body and headers, nothing after them")
   end
   res.status = first
   if headers ~= nil then
-    set_headers(res, headers)
+    set_headers(req, res, headers)
   end
-  return send(res, body)
+  return send(req, res, body)
 end
 
 return reply

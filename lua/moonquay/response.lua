@@ -12,7 +12,8 @@ local REDIRECTS = { [301] = true, [302] = true, [303] = true, [307] = true, [308
 ---@param value string
 ---@param options? moonquay.CookieOptions
 function Response.cookie(res, name, value, options)
-  res.headers:add("set-cookie", core.cookie(name, value, options))
+  local text = core.cookie(name, value, options) -- raises at the caller of this function
+  res.headers:add("set-cookie", text)
 end
 
 --- Answers with a page.

@@ -1,4 +1,5 @@
 local server = require("spec.support.server")
+local sys = require("moonquay.probe").sys
 local json = require("moonquay.core").json
 
 local APP = [[
@@ -52,6 +53,11 @@ app:get("/iterator", function()
   return 200, function() error("no first piece") end
 end)
 app:get("/assert", function() assert(nil, "asserted") end)
+app:get("/order", function()
+  moonquay.fail(409, "Full", { zebra = 1, apple = { 2 }, instance = "/i", detail = "d", type = "/t",
+    middle = "m", beta = false })
+end)
+app:get("/unnamed", function() moonquay.fail(409, "Full", { "no name" }) end)
 
 local known = moonquay.app()
 known:get("/known", function() error({ known = true }) end)
@@ -151,6 +157,18 @@ describe("an error answer", function()
       assert.same(expected, problem)
     end)
   end
+
+  it("has its members in order: those of RFC 9457, the id, and the app's own by name", function()
+    local body = s:get("/order").body
+    local id = json.decode(body).request_id
+    assert.equal('{"type":"/t","title":"Full","status":409,"detail":"d","instance":"/i",'
+      .. '"request_id":"' .. id .. '","apple":[2],"beta":false,"middle":"m","zebra":1}', body)
+  end)
+
+  it("is 500 when a member has no name", function()
+    assert.equal(500, s:get("/unnamed").status)
+    s:await("a member of a problem is named by a string, not by a number")
+  end)
 
   local accepts = {
     { "text/html", true },
@@ -326,4 +344,198 @@ describe("the development page", function()
   it("leaves answers that were meant alone", function()
     assert.equal("No such order.", json.decode(s:get("/fail").body).detail)
   end)
+
+  local proxies = {
+    { "Forwarded", "for=192.0.2.1" },
+    { "X-Forwarded-For", "192.0.2.1" },
+    { "X-Forwarded-For", "" },
+    { "Via", "1.1 proxy" },
+  }
+  for _, case in ipairs(proxies) do
+    it(("is not for a request that a proxy passed on, with %s: %s"):format(case[1], case[2]),
+      function()
+        for _, accept in ipairs({ "text/html", "application/json" }) do
+          local response = s:get("/bug", { Accept = accept, [case[1]] = case[2] })
+          assert.equal(500, response.status)
+          assert.is_nil(response.body:find("app.lua", 1, true))
+          assert.is_nil(response.body:find("nothing", 1, true))
+        end
+      end)
+  end
+end)
+
+local function run(...)
+  local pipe = assert(io.popen(("ip " .. ... .. " 2>&1"):format(select(2, ...))))
+  local text = pipe:read("a")
+  return pipe:close() and text or nil, text
+end
+
+-- One request by a process of its own.
+local ASK = [[
+local connection = require("socket").tcp()
+connection:settimeout(10)
+assert(connection:connect("%s", %d))
+connection:send("GET %s HTTP/1.0\r\nHost: a\r\nAccept: %s\r\n\r\n")
+io.write((connection:receive("*a")))]]
+
+-- Another machine, as far as the server can tell: a network namespace behind a pair of interfaces.
+-- Nil without the right to make one.
+local function other_machine()
+  local pid = sys.getpid()
+  local machine = {
+    name = ("moonquay%d"):format(pid),
+    address = ("169.254.%d.%d"):format(16 + pid // 64 % 200, 1 + pid % 64 * 4),
+  }
+  local theirs = machine.address:gsub("%d+$", function(last) return math.tointeger(last + 1) end)
+  function machine.remove()
+    run("netns del %s", machine.name) -- and with it the pair
+  end
+  function machine.get(port, path, accept)
+    local chunk = ASK:format(machine.address, port, path, accept)
+    return run("netns exec %s lua5.4 -e '%s'", machine.name, chunk)
+  end
+  if not run("netns add %s", machine.name) then
+    return nil
+  end
+  local words = {
+    { "link add mqh%d type veth peer name mqn%d netns %s", pid, pid, machine.name },
+    { "addr add %s/30 dev mqh%d", machine.address, pid },
+    { "link set mqh%d up", pid },
+    { "-n %s addr add %s/30 dev mqn%d", machine.name, theirs, pid },
+    { "-n %s link set mqn%d up", machine.name, pid },
+  }
+  for _, line in ipairs(words) do
+    if not run(table.unpack(line)) then
+      machine.remove()
+      return nil
+    end
+  end
+  return machine
+end
+
+describe("the development page, asked for by another machine,", function()
+  it("is the plain answer without message and sources", function()
+    local machine = other_machine()
+    if not machine then
+      return pending("needs the right to make a network namespace")
+    end
+    finally(machine.remove)
+    local s = start("--dev", "--urls", "http://0.0.0.0:0")
+    for _, accept in ipairs({ "text/html", "application/json" }) do
+      local body = machine.get(s.port, "/bug", accept)
+      assert.is_truthy(body and body:find("Internal Server Error", 1, true))
+      assert.is_nil(body:find("app.lua", 1, true))
+      assert.is_nil(body:find("nothing", 1, true))
+    end
+    assert.is_truthy(s:get("/bug").body:find("app.lua", 1, true)) -- it is the machine, not the page
+    assert.equal(0, s:stop())
+  end)
+end)
+
+-- The message of a mistake names the app's line, not the library's.
+describe("a mistake in an app", function()
+  local lines = {
+    'local moonquay = require("moonquay")',
+    "local app = moonquay.app()",
+    "local function sort()",
+    "  local list = { 2, 1 }",
+    "  table.sort(list, function(a, b)",
+    "    moonquay.sleep(0)", -- 6
+    "    return a < b",
+    "  end)",
+    "end",
+    "local function text(mistake)",
+    "  return (select(2, pcall(mistake)))",
+    "end",
+    'app:get("/sleep", function() return text(sort) end)',
+    'app:get("/sleep/text", function() return text(function()',
+    '  moonquay.sleep("a")', -- 15
+    "end) end)",
+    'app:get("/spawn", function() return text(function()',
+    "  moonquay.spawn(1)", -- 18
+    "end) end)",
+    'app:get("/background", function() return text(function()',
+    "  moonquay.background(1)", -- 21
+    "end) end)",
+    'app:get("/cookie", function(_, res) return text(function()',
+    '  res:cookie("a", "x\\r\\n")', -- 24
+    "end) end)",
+    'app:get("/cookie/name", function(_, res) return text(function()',
+    '  res:cookie("a\\r", "x")', -- 27
+    "end) end)",
+    'app:get("/cookie/option", function(_, res) return text(function()',
+    '  res:cookie("a", "x", { max_age = "soon" })', -- 30
+    "end) end)",
+    'app:get("/cookie/unknown", function(_, res) return text(function()',
+    '  res:cookie("a", "x", { httponly = true })', -- 33
+    "end) end)",
+    'app:get("/cookie/nil", function(_, res) return text(function()',
+    '  res:cookie("a")', -- 36
+    "end) end)",
+    'app:get("/number", function()', -- 38
+    "  return 5.5",
+    "end)",
+    'app:get("/twice", function()', -- 41
+    '  return "a", 5',
+    "end)",
+    "local inner = moonquay.app()",
+    'inner:get("/thing/:id", function()', -- 45
+    "  return 404.5",
+    "end)",
+    'app:mount("/inner", inner)',
+    "local function plain() return true end", -- 49
+    'app:mount("/plain", plain)',
+    "app:not_found(function() return true end)", -- 51
+    "return app",
+  }
+  local s
+  lazy_setup(function()
+    s = server.start({ app = table.concat(lines, "\n") })
+  end)
+  lazy_teardown(function()
+    assert.equal(0, s:stop())
+  end)
+
+  local raised = {
+    { "/sleep", 6, "cannot wait inside table.sort" },
+    { "/sleep/text", 15, "bad argument #1 to 'sleep'" },
+    { "/spawn", 18, "bad argument #1 to 'spawn'" },
+    { "/background", 21, "bad argument #1 to 'background'" },
+    {
+      "/cookie",
+      24,
+      "cookie a: its value holds a byte that no cookie may hold (control, space, quote, comma, "
+        .. "semicolon, backslash, or none of ASCII)",
+    },
+    { "/cookie/name", 27, "cookie names are made of letters, digits and !#$%&'*+-.^_`|~" },
+    { "/cookie/option", 30, "cookie option max_age must be a whole number of seconds" },
+    { "/cookie/unknown", 33, "cookie options do not include httponly" },
+    { "/cookie/nil", 36, "cookie names and values must be strings" },
+  }
+  for _, case in ipairs(raised) do
+    it(("is told with its line at %s"):format(case[1]), function()
+      local body = s:get(case[1]).body
+      local line, message = body:match("app.lua:(%d+): (.*)$")
+      assert.equal(tostring(case[2]), line, body)
+      assert.equal(case[3], message:sub(1, #case[3]))
+    end)
+  end
+
+  local returned = {
+    { "/number", 38, "a number that a handler returns first is a status (200 to 999), not 5.5" },
+    { "/twice", 41, "with more than a body a handler returns the status first, not a string" },
+    { "/inner/thing/7", 45, "a number that a handler returns first is a status" },
+    { "/plain/x", 49, "a handler returns nothing, a string, a table, or a status" },
+    { "/plain", 49, "a handler returns nothing, a string, a table, or a status" },
+    { "/none", 51, "a handler returns nothing, a string, a table, or a status" },
+  }
+  for _, case in ipairs(returned) do
+    it(("in what a handler returns names it and the request: %s"):format(case[1]), function()
+      assert.equal(500, s:get(case[1]).status)
+      local expected = ("GET %s (its handler is at %%s/app.lua:%d): %s"):format(case[1], case[2],
+        case[3])
+      local line = s:await("GET " .. case[1] .. " %(its[^\n]*")
+      assert.is_truthy(s:stderr():find(expected:format(s.temp.path), 1, true), line)
+    end)
+  end
 end)

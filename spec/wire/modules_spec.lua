@@ -108,8 +108,18 @@ describe("require in the server", function()
 
   it("lists where it looked for a module that is not there", function()
     local body = s:get("/require/no.such").body
-    assert.matches("module 'no.such' not found:\n\tno field package.preload%['no.such'%]", body)
-    assert.is_truthy(body:find("no file '" .. dir.path .. "/no/such.lua'", 1, true))
+    assert.matches("module 'no.such' not found: no field package.preload%['no.such'%], ", body)
+    assert.is_truthy(body:find("no file '" .. dir.path .. "/no/such.lua', ", 1, true))
+    assert.is_nil(body:find("\n", 1, true))
+  end)
+
+  it("names the line that requires a module that is not there", function()
+    local path = dir:write("missing.lua", 'local one = 1\nrequire("no.such")\nreturn one\n')
+    local result = server.run({ "serve", path })
+    assert.equal(65, result.status)
+    local line = result.stderr:match("[^\n]*not found[^\n]*")
+    assert.is_truthy(line:find(path .. ":2: module 'no.such' not found: no field ", 1, true))
+    assert.is_truthy(line:find("/no/such.lua'", 1, true))
   end)
 
   it("names the file of a module that does not compile", function()
