@@ -161,3 +161,64 @@ end
     assert.equal(0, s:stop())
   end)
 end)
+
+describe("the limits that req.body and req:form() have by themselves", function()
+  local s
+  lazy_setup(function()
+    s = server.start({ app = [[
+local app = require("moonquay").app()
+app:post("/form", function(req)
+  local form, err = req:form()
+  if not form then
+    return err.status, ("%s %s: %s"):format(err.code, tostring(err.op), err.message)
+  end
+  local count = 0
+  for _ in pairs(form) do count = count + 1 end
+  return tostring(count)
+end)
+app:post("/lines", function(req)
+  local longest = 0
+  local ok, err = pcall(function()
+    for line in req.body:lines() do longest = math.max(longest, #line) end
+  end)
+  return ok and 200 or err.status, ok and tostring(longest) or err.code .. " " .. err.op
+end)
+return app
+]] })
+  end)
+  lazy_teardown(function()
+    assert.equal(0, s:stop())
+  end)
+
+  local function urlencoded(count)
+    return "application/x-www-form-urlencoded", ("a=1&"):rep(count - 1) .. "a=1"
+  end
+  local function multipart(count)
+    local part = "--b\r\nContent-Disposition: form-data; name=a\r\n\r\n1\r\n"
+    return "multipart/form-data; boundary=b", part:rep(count) .. "--b--\r\n"
+  end
+  local function lines(bytes)
+    return "text/plain", "short\n" .. ("x"):rep(bytes) .. "\nshort"
+  end
+  local too_many = "too_large form: a form of more than 1000 fields"
+  local cases = {
+    { "take a form of 1000 fields", "/form", urlencoded, 1000, 200, "1000" },
+    { "refuse a form of 1001 fields", "/form", urlencoded, 1001, 413, too_many },
+    { "take a multipart form of 1000 fields", "/form", multipart, 1000, 200, "1000" },
+    { "refuse a multipart form of 1001 fields", "/form", multipart, 1001, 413 },
+    { "take a line of 65536 bytes", "/lines", lines, 65536, 200, "65536" },
+    { "refuse a line of 65537 bytes", "/lines", lines, 65537, 413, "too_large lines" },
+  }
+  for _, case in ipairs(cases) do
+    it(case[1], function()
+      local kind, content = case[3](case[4])
+      local connection = s:connect()
+      connection:send(("POST %s HTTP/1.1\r\nHost: a\r\nContent-Type: %s\r\n"):format(case[2], kind),
+        ("Content-Length: %d\r\n\r\n"):format(#content), content)
+      local response = connection:response()
+      connection:close()
+      assert.equal(case[5], response.status, response.body)
+      assert.equal(case[6] or response.body, response.body)
+    end)
+  end
+end)
