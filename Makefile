@@ -23,9 +23,10 @@ ifeq ($(OPT_$(V)),)
 $(error V=$(V): no such build, choose release, debug, asan or fuzz)
 endif
 
-# MOONQUAY_LUA_DIR is where the executable looks for its Lua library when it does not run in its tree.
 CFLAGS  := -std=gnu11 $(WARN) $(WERROR) $(OPT_$(V)) -fPIC -fvisibility=hidden -D_GNU_SOURCE \
-           -DMOONQUAY_LUA_DIR='"$(PREFIX)/share/lua/5.4"' -Icore -isystem /usr/include/lua5.4
+           -Icore -isystem /usr/include/lua5.4
+# Where the executable looks for its Lua library when it does not run in its tree.
+PLACES  := -DMOONQUAY_LUA_DIR='"$(PREFIX)/share/lua/5.4"'
 LDFLAGS := $(LNK_$(V))
 LIBS    := -lev -ljansson -lm
 
@@ -73,11 +74,17 @@ bench-load: $(BUILD)/bench-load
 $(BUILD)/bench-load: scripts/bench-load.c $(BUILD)/flags
 	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $<
 
+# One object knows PREFIX, so that an installation compiles no more than that one again.
+$(BUILD)/proc/options.o: CFLAGS += $(PLACES)
+$(BUILD)/proc/options.o: $(BUILD)/places
+
 # Rewritten only when the command line of the compiler changes, so that such a change rebuilds.
-FLAGS := '$(subst ','\'',$(CC) $(CFLAGS))'
-$(BUILD)/flags: force
+$(BUILD)/flags: LINE := $(CC) $(CFLAGS)
+$(BUILD)/places: LINE := $(PLACES)
+$(BUILD)/flags $(BUILD)/places: force
 	@mkdir -p $(@D)
-	@printf '%s\n' $(FLAGS) | cmp -s - $@ || printf '%s\n' $(FLAGS) >$@
+	@printf '%s\n' '$(subst ','\'',$(LINE))' | cmp -s - $@ || \
+		printf '%s\n' '$(subst ','\'',$(LINE))' >$@
 
 # ---- specs
 
@@ -121,7 +128,7 @@ check-layers:
 
 # Slow and full of opinions: for a reader's judgement, not a gate.
 tidy:
-	clang-tidy --quiet $(filter core/%.c,$(C_FILES)) -- $(CFLAGS)
+	clang-tidy --quiet $(filter core/%.c,$(C_FILES)) -- $(CFLAGS) $(PLACES)
 
 format:
 	clang-format -i $(C_FILES)

@@ -1,0 +1,26 @@
+-- The makefile's own rules, on a build directory of this spec.
+local temp = require("spec.support.temp")
+
+describe("the makefile", function()
+  local dir = temp.dir()
+  teardown(function()
+    dir:remove()
+  end)
+
+  -- Makes an object with a prefix; true when that took the compiler.
+  local function compiles(object, prefix)
+    local pipe = assert(io.popen(("unset LD_PRELOAD ASAN_OPTIONS MAKEFLAGS MAKELEVEL; "
+      .. "make CC=gcc BUILD=%s PREFIX=%s %s/%s 2>&1"):format(dir.path, prefix, dir.path, object)))
+    local output = pipe:read("a")
+    assert(pipe:close(), output)
+    return output:find("gcc .* %-c %-o") ~= nil
+  end
+
+  it("compiles what knows the prefix again for another one, and nothing else", function()
+    assert.is_true(compiles("proc/options.o", "/a"))
+    assert.is_true(compiles("proc/main.o", "/a"))
+    assert.is_false(compiles("proc/options.o", "/a"))
+    assert.is_true(compiles("proc/options.o", "/b"))
+    assert.is_false(compiles("proc/main.o", "/b"))
+  end)
+end)
