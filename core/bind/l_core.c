@@ -126,56 +126,83 @@ static int l_log(lua_State *L)
 
 /* ---- settings ---- */
 
-static const char *option_text(lua_State *L, int index)
+/* Pushes the value as text; false when it has none, and its type is pushed. */
+static bool push_option_text(lua_State *L, int index)
 {
-    lua_pushvalue(L, index);
-    switch (lua_type(L, -1)) {
-    case LUA_TBOOLEAN:
-        lua_pushstring(L, lua_toboolean(L, -1) ? "true" : "false");
-        break;
-    case LUA_TNUMBER: {
-        lua_Integer whole;
+    lua_Integer whole;
 
+    switch (lua_type(L, index)) {
+    case LUA_TBOOLEAN:
+        lua_pushstring(L, lua_toboolean(L, index) ? "true" : "false");
+        return true;
+    case LUA_TNUMBER:
         /* 1e6 and 10/2 are whole numbers to whoever wrote them. */
-        if (!lua_isinteger(L, -1) && lua_numbertointeger(floor(lua_tonumber(L, -1)), &whole) &&
-            (lua_Number)whole == lua_tonumber(L, -1))
+        if (!lua_isinteger(L, index) &&
+            lua_numbertointeger(floor(lua_tonumber(L, index)), &whole) &&
+            (lua_Number)whole == lua_tonumber(L, index))
             lua_pushinteger(L, whole);
-        break;
-    }
+        else
+            lua_pushvalue(L, index);
+        return true;
     case LUA_TSTRING:
-        break;
+        lua_pushvalue(L, index);
+        return true;
     default:
-        luaL_error(L, "option %s cannot be a %s", lua_tostring(L, 1), luaL_typename(L, index));
+        lua_pushfstring(L, "(a %s)", luaL_typename(L, index));
+        return false;
     }
-    return lua_tostring(L, -1);
+}
+
+/* A wrong option that ends the loading of the app has an exit code of its own. */
+static int raise_option(lua_State *L, struct vm *vm, const char *message)
+{
+    if (vm->loading) {
+        buf_fini(&vm->wrong_option);
+        buf_append(&vm->wrong_option, span_str(message));
+    }
+    lua_pushstring(L, message); /* luaL_error would add its own place */
+    return lua_error(L);
+}
+
+static void add_server_setting(struct vm *vm, const char *key, const char *value)
+{
+    buf_append(&vm->server_settings, span_of(key, strlen(key) + 1));
+    buf_append(&vm->server_settings, span_of(value, strlen(value) + 1));
 }
 
 /* set_option(key, value [, level]): for moonquay.app { … }; raises with the allowed range */
 static int l_set_option(lua_State *L)
 {
     struct vm *vm = vm_of(L);
-    const char *key = luaL_checkstring(L, 1), *value = option_text(L, 2);
-    struct settings *trial;
-    struct err_text text = {0};
-
-    luaL_where(L, (int)luaL_optinteger(L, 3, 1));
-    const char *where = lua_tostring(L, -1);
+    const char *key = luaL_checkstring(L, 1);
+    int level = (int)luaL_optinteger(L, 3, 1), code;
     bool server_wide = settings_scope(key) == SETTING_SERVER;
+    struct settings *trial = vm->settings;
+    struct err_text text = {0};
+    const char *place, *value;
+    size_t length;
 
-    trial = server_wide ? mem_alloc(sizeof(*trial)) : vm->settings;
-    if (server_wide)
+    luaL_where(L, level); /* "app.lua:3: ", or "" */
+    place = lua_tolstring(L, -1, &length);
+    place = lua_pushlstring(L, place, length > 2 ? length - 2 : 0);
+    if (!push_option_text(L, 2)) {
+        settings_refuse(key, lua_tostring(L, -1), place, &text);
+        return raise_option(L, vm, text.text);
+    }
+    value = lua_tostring(L, -1);
+    if (server_wide) {
+        trial = mem_alloc(sizeof(*trial));
         *trial = *vm->settings;
-    int code = settings_set(trial, key, value, "moonquay.app", &text);
-
+    }
+    code = settings_set(trial, key, value, place, &text);
     if (server_wide)
         mem_free(trial);
-    if (code < 0) {
-        lua_pushfstring(L, "%s%s", where, text.text); /* luaL_error would add its own place */
-        return lua_error(L);
-    }
+    if (code < 0)
+        return raise_option(L, vm, text.text);
     if (server_wide) {
-        buf_append(&vm->server_settings, span_of(key, strlen(key) + 1));
-        buf_append(&vm->server_settings, span_of(value, strlen(value) + 1));
+        lua_pushfstring(L, "%s" VM_SETTING_PLACE, key);
+        add_server_setting(vm, key, value);
+        add_server_setting(vm, lua_tostring(L, -1), place);
     }
     return 0;
 }

@@ -188,6 +188,7 @@ void vm_free(struct vm *vm)
     alloc_fini(&vm->alloc);
     requests_fini(vm);
     buf_fini(&vm->server_settings);
+    buf_fini(&vm->wrong_option);
     buf_fini(&vm->warning);
     mem_free(vm->app);
     mem_free(vm);
@@ -235,13 +236,24 @@ static void load_failed(struct vm *vm, int exit_code, int code, const char *mess
     load_done(vm, code, &text);
 }
 
+/* By its text: an app may catch the refusal of an option and break later, of something else. */
+static bool is_wrong_option(const struct vm *vm, const char *message)
+{
+    struct span wrong = buf_span(&vm->wrong_option);
+
+    return wrong.len > 0 && strncmp(message, wrong.at, wrong.len) == 0;
+}
+
 static void load_raised(struct vm *vm, struct task *task)
 {
     lua_State *L = vm->L;
+    const char *message;
 
     push_task_failure(task);
-    log_event(LOG_DEBUG, "app_broken", "%s", lua_tostring(L, -1));
-    load_failed(vm, EXIT_APP_BROKEN, ERR_INVALID, lua_tostring(L, -1));
+    message = lua_tostring(L, -1);
+    log_event(LOG_DEBUG, "app_broken", "%s", message);
+    load_failed(vm, is_wrong_option(vm, message) ? EXIT_OPTION : EXIT_APP_BROKEN, ERR_INVALID,
+                message);
     lua_pop(L, 1);
 }
 

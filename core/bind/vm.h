@@ -32,8 +32,11 @@ void vm_load(struct vm *vm, const char *path,
 /* The handler to give to the server; valid until vm_free. */
 const struct handler *vm_handler(struct vm *vm);
 
+/* Behind the name of a setting: the pair that says where the app sets it, "app.lua:3". */
+#define VM_SETTING_PLACE "@"
+
 /* Server-scope settings that the app asked for (moonquay.app { urls = … }), as "key\0value\0…\0\0"
- * text; borrowed. */
+ * text, each with its place; borrowed. */
 struct span vm_server_settings(struct vm *vm);
 
 /* What an app's os.exit calls; without it, or while the app loads, os.exit raises. */

@@ -73,6 +73,7 @@ struct vm {
     int load_stage;
     char app_path[1024];
     struct buf server_settings; /* key\0value\0 … */
+    struct buf wrong_option;    /* what set_option raised last, while the app was loaded */
 
     void (*shutdown)(void *owner);
     void *shutdown_owner;

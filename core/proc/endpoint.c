@@ -116,7 +116,7 @@ int endpoints_parse(struct endpoints *endpoints, const char *urls, struct err_te
         endpoints->count++;
     }
     if (endpoints->count == 0)
-        return err_set(text, EXIT_OPTION, ERR_INVALID, "urls: there must be at least one URL");
+        return err_set(text, EXIT_OPTION, ERR_INVALID, "there must be at least one URL");
     return 0;
 }
 

@@ -19,6 +19,7 @@
 
 #include "base/log.h"
 #include "base/mem.h"
+#include "bind/vm.h"
 #include "proc/ipc.h"
 #include "proc/master_priv.h"
 
@@ -46,6 +47,23 @@ void master_fail(struct master *master, int exit_code, const char *format, ...)
 
 /* ---- settings, user, logs */
 
+/* A URL is understood only now, when all is known that may replace it: says where it came from. */
+static int read_urls(struct master *master, struct span app, struct err_text *text)
+{
+    const char *from = master->options->urls_from, *key, *value, *place = NULL;
+    struct err_text wrong;
+    int code = endpoints_parse(&master->endpoints, master->settings.urls, &wrong);
+
+    if (code == 0)
+        return 0;
+    while (pairs_next(&app, &key, &value))
+        if (strcmp(key, "urls" VM_SETTING_PLACE) == 0)
+            place = value;
+    if (from[0] || place == NULL)
+        return err_set(text, wrong.exit_code, code, "%s: %s", from, wrong.text);
+    return err_set(text, wrong.exit_code, code, "%s: urls: %s", place, wrong.text);
+}
+
 /* What app asked for lies between what the terminal suggests and what the command line says. */
 static int read_settings(struct master *master, struct span app, struct err_text *text)
 {
@@ -60,7 +78,7 @@ static int read_settings(struct master *master, struct span app, struct err_text
     if (code == 0)
         code = options_apply(&master->settings, overrides, false, "option", text);
     if (code == 0)
-        code = endpoints_parse(&master->endpoints, master->settings.urls, text);
+        code = read_urls(master, app, text);
     return code;
 }
 

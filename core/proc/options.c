@@ -52,13 +52,19 @@ static int usage(struct reader *reader, const char *what, const char *word)
                    what, word);
 }
 
+/* where: "--set", or "--workers=" when the word stands for the key. */
 static int add(struct reader *reader, const char *key, const char *value, const char *where)
 {
+    struct options *options = reader->options;
     int code = settings_set(&reader->scratch, key, value, where, reader->text);
 
-    if (code == 0)
-        pairs_add(&reader->options->overrides, key, value);
-    return code;
+    if (code < 0)
+        return code;
+    pairs_add(&options->overrides, key, value);
+    if (strcmp(key, "urls") == 0)
+        snprintf(options->urls_from, sizeof(options->urls_from), "%.*s%s", (int)strcspn(where, "="),
+                 where, strchr(where, '=') ? "" : " urls");
+    return 0;
 }
 
 /* The value of the option word: what stands behind '=', or the next word. NULL when there is none.
@@ -91,6 +97,7 @@ static int read_option(struct reader *reader, const char *word)
         return read_set(reader, word);
     for (size_t i = 0; i < COUNT(short_forms); i++) {
         const char *value = short_forms[i].value;
+        char where[64];
 
         if (!span_eq(name, span_str(short_forms[i].word)))
             continue;
@@ -98,7 +105,8 @@ static int read_option(struct reader *reader, const char *word)
             return usage(reader, "takes no value: ", word);
         if (value == NULL && (value = value_of(reader, word, name_len)) == NULL)
             return usage(reader, "wants a value: ", word);
-        return add(reader, short_forms[i].key, value, short_forms[i].word);
+        snprintf(where, sizeof(where), "%s=", short_forms[i].word);
+        return add(reader, short_forms[i].key, value, where);
     }
     return usage(reader, "no such option: ", word);
 }
@@ -109,6 +117,9 @@ static int set_app(struct reader *reader, const char *word)
 
     if (options->app[0])
         return usage(reader, "one app only, what is this: ", word);
+    if (word[0] == '\0') /* a shell's unset variable, say: app.lua is not what was meant */
+        return err_set(reader->text, EXIT_APP_MISSING, ERR_NOT_FOUND,
+                       "the app \"\" names no file: moonquay serve FILE");
     if (strlen(word) >= sizeof(options->app))
         return usage(reader, "too long a path: ", word);
     memcpy(options->app, word, strlen(word) + 1);
@@ -173,7 +184,7 @@ static int read_serve(struct reader *reader)
     int code = 0;
 
     if (urls && urls[0])
-        code = add(reader, "urls", urls, "MOONQUAY_URLS");
+        code = add(reader, "urls", urls, "MOONQUAY_URLS=");
     while (code == 0 && *reader->words) {
         const char *word = *reader->words++;
 

@@ -16,6 +16,7 @@ struct options {
     char lua_dir[PATH_MAX]; /* where moonquay/init.lua is */
     struct buf defaults;    /* pairs: what depends on how we were started; the app wins over them */
     struct buf overrides;   /* pairs: environment, then command line; they win over the app */
+    char urls_from[32];     /* which of them named the urls in force: "--urls"; "" when none did */
 };
 
 /*

@@ -414,27 +414,35 @@ static void quote_value(const char *value, char *out, size_t room)
             *out = '?';
 }
 
+int settings_refuse(const char *key, const char *shown, const char *where, struct err_text *text)
+{
+    const struct row *row = find(key);
+    bool has_key = where[0] && where[strlen(where) - 1] == '=';
+    const char *joint = where[0] == '\0' || has_key ? "" : strchr(where, ':') ? ": " : " ";
+    char shown_key[80], shown_value[120], allowed[160];
+
+    quote_value(key, shown_key, sizeof(shown_key));
+    quote_value(shown, shown_value, sizeof(shown_value));
+    if (row == NULL) {
+        const char *near = nearest(key);
+
+        return err_set(text, EXIT_OPTION, ERR_NOT_FOUND, "%s%s%s: no such option%s%s%s", where,
+                       joint, shown_key, near ? ", did you mean " : "; moonquay options lists all",
+                       near ? near : "", near ? "?" : "");
+    }
+    describe(row, allowed, sizeof(allowed));
+    return err_set(text, EXIT_OPTION, ERR_INVALID, "%s%s%s%s%s: must be %s", where, joint,
+                   has_key ? "" : shown_key, has_key ? "" : "=", shown_value, allowed);
+}
+
 int settings_set(struct settings *settings, const char *key, const char *value, const char *where,
                  struct err_text *text)
 {
     const struct row *row = find(key);
-    const char *colon = strchr(where, ':') ? ":" : "";
-    char shown_key[80], shown_value[120], allowed[160];
 
-    quote_value(key, shown_key, sizeof(shown_key));
-    quote_value(value, shown_value, sizeof(shown_value));
-    if (row == NULL) {
-        const char *near = nearest(key);
-
-        return err_set(text, EXIT_OPTION, ERR_NOT_FOUND, "%s%s %s: no such option%s%s%s", where,
-                       colon, shown_key, near ? ", did you mean " : "; moonquay options lists all",
-                       near ? near : "", near ? "?" : "");
-    }
-    if (set_row(settings, row, value) == 0)
+    if (row && set_row(settings, row, value) == 0)
         return 0;
-    describe(row, allowed, sizeof(allowed));
-    return err_set(text, EXIT_OPTION, ERR_INVALID, "%s%s %s=%s: %s must be %s", where, colon,
-                   shown_key, shown_value, row->key, allowed);
+    return settings_refuse(key, value, where, text);
 }
 
 static int64_t cpu_count(void)

@@ -44,13 +44,16 @@ enum setting_scope { SETTING_SERVER, SETTING_APP };
 void settings_init(struct settings *settings);
 
 /*
- * Sets one key (dotted: "timeouts.cancel") from text. where ("--set", "MOONQUAY_URLS", "app.lua:3")
- * begins the message. ERR_NOT_FOUND for an unknown key (the message suggests the nearest),
- * ERR_INVALID for a value that is wrong or out of range (the message names key, value and range);
- * exit code EXIT_OPTION.
+ * Sets one key (dotted: "timeouts.cancel") from text. where ("--set", "app.lua:3") begins the
+ * message; one that ends with '=' ("--workers=") stands there for the key. ERR_NOT_FOUND for an
+ * unknown key (the message suggests the nearest), ERR_INVALID for a value that is wrong or out of
+ * range (the message names key, value and range); exit code EXIT_OPTION.
  */
 int settings_set(struct settings *settings, const char *key, const char *value, const char *where,
                  struct err_text *text);
+
+/* Fails as settings_set does, for what cannot be a value of any key: shown says what it was. */
+int settings_refuse(const char *key, const char *shown, const char *where, struct err_text *text);
 
 /* Writes the value in force as text, as settings_set would read it. ERR_NOT_FOUND. */
 int settings_get(const struct settings *settings, const char *key, char *out, size_t room);

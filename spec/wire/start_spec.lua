@@ -153,13 +153,26 @@ describe("a start", function()
     local s = server.start({
       path = dir:write("user.lua", [[return function()
         local status = io.open("/proc/self/status"):read("a")
-        return status:match("Uid:%s+(%d+%s+%d+%s+%d+)") .. " " .. status:match("Groups:[ \t]*(%d*)")
-          .. " " .. status:match("NoNewPrivs:%s+(%d)")
+        return status:match("Uid:%s+(%d+%s+%d+%s+%d+)") .. " " .. status:match("Gid:%s+(%d+)")
+          .. " [" .. status:match("Groups:([^\n]*)"):match("^%s*(.-)%s*$") .. "] "
+          .. status:match("NoNewPrivs:%s+(%d)")
       end]]),
       options = { "--user", "nobody" },
+      wrap = { "setpriv", "--groups", "4,24" }, -- root's other groups are left too
     })
-    assert.equal("65534\t65534\t65534  1", s:get("/").body)
+    assert.equal("65534\t65534\t65534 65534 [] 1", s:get("/").body)
     assert.is_nil(s:stderr():find("running_as_root", 1, true))
+    assert.equal(0, s:stop())
+  end)
+
+  it("takes all descriptors that the hard limit allows", function()
+    local s = server.start({
+      app = [[return function()
+        return io.open("/proc/self/limits"):read("a"):match("Max open files%s+(%d+%s+%d+)")
+      end]],
+      wrap = { "prlimit", "--nofile=100:300" },
+    })
+    assert.equal("300 300", (s:get("/").body:gsub("%s+", " ")))
     assert.equal(0, s:stop())
   end)
 
@@ -170,6 +183,53 @@ describe("a start", function()
     assert.is_true(#fds <= 10, table.concat(fds, " "))
     assert.equal(0, s:stop())
   end)
+end)
+
+describe("a start on a terminal", function()
+  local dir = temp.dir()
+  local s
+  after_each(function()
+    if s then
+      for _, pid in ipairs(sys.children(s.pid)) do
+        sys.kill(pid, "KILL") -- script gives it a session of its own
+      end
+    end
+    server.stop_all()
+  end)
+  teardown(function()
+    dir:remove()
+  end)
+
+  local cases = {
+    { "shows sources and logs requests", "", development = true, log = true },
+    { "shows no sources when nobody can type", "</dev/null", development = false, log = true },
+    { "does neither when errors go elsewhere", "2>" .. dir.path .. "/errors", development = false,
+      log = false },
+    { "shows no sources with --no-dev", "", development = false, log = true,
+      options = { "--no-dev" } },
+    { "logs no requests with --access-log off", "", development = true, log = false,
+      options = { "--access-log", "off" } },
+  }
+  for _, case in ipairs(cases) do
+    it(case[1], function()
+      s = server.start({
+        app = 'return function() error("oops of mine") end',
+        bare = true,
+        wrap = { "sh", "-c", ('exec script -qec "exec $* %s" /dev/null'):format(case[2]), "sh" },
+        options = { "--urls", "http://127.0.0.1:0", "--workers", "1",
+          table.unpack(case.options or {}) },
+      })
+      local response = s:get("/broken")
+      assert.equal(500, response.status)
+      assert.equal(case.development, response.body:find("oops of mine", 1, true) ~= nil)
+      assert(sys.kill(sys.children(s.pid)[1], "TERM"))
+      assert.truthy(s:wait(15))
+      assert.equal(0, s:stop())
+      local written = s.text.stdout .. s.text.stderr .. (dir:read("errors") or "")
+      assert.truthy(written:find("oops of mine", 1, true), written)
+      assert.equal(case.log, written:find('"GET /broken HTTP/1.1" 500', 1, true) ~= nil, written)
+    end)
+  end
 end)
 
 describe("a start on a port in use (exit 69)", function()
@@ -239,9 +299,19 @@ describe("a bad start", function()
     { "with --set and no pair", serve("--set", "workers"), 64, "--set wants key=value" },
     { "with a word too many", { "version", "x" }, 64, "one word too many: x" },
     { "with a value out of range", serve("--workers", "0"), 78,
-      "--workers workers=0: workers must be between 1 and 1024" },
+      "moonquay: --workers=0: must be between 1 and 1024\n" },
     { "with a value out of range by --set", serve("--set", "workers=0"), 78,
-      "--set workers=0: workers must be between 1 and 1024" },
+      "moonquay: --set workers=0: must be between 1 and 1024\n" },
+    { "with too long a MOONQUAY_URLS",
+      { "serve", hello, env = { MOONQUAY_URLS = ("x"):rep(1024) } }, 78,
+      "moonquay: MOONQUAY_URLS=x" },
+    { "with a bad MOONQUAY_URLS", { "serve", hello, env = { MOONQUAY_URLS = "ftp://x" } }, 78,
+      "moonquay: MOONQUAY_URLS: ftp://x: a URL begins with http://\n" },
+    { "with a bad --urls behind a good MOONQUAY_URLS",
+      { "serve", hello, "--urls", "ftp://x", env = { MOONQUAY_URLS = "http://localhost:0" } }, 78,
+      "moonquay: --urls: ftp://x: a URL begins with http://\n" },
+    { "with bad urls by --set", { "serve", hello, "--set", "urls=ftp://x" }, 78,
+      "moonquay: --set urls: ftp://x: a URL begins with http://\n" },
     { "with an unknown setting", serve("--set=wrokers=1"), 78, "did you mean workers?" },
     { "with https", serve("--urls", "https://localhost"), 78, "https://localhost: https" },
     { "with another scheme", serve("--urls", "localhost:80"), 78,
@@ -258,6 +328,8 @@ describe("a bad start", function()
     { "with an unknown user", serve("--user", "nobody-of-this-name"), 78,
       "nobody-of-this-name: there is no such user" },
     { "without the app", { "serve", dir.path .. "/none.lua" }, 66, "/none.lua" },
+    { "with an empty name of the app", { "serve", "", cwd = "scripts/examples/hello" }, 66,
+      'moonquay: the app "" names no file' },
     { "without any app", { "serve", cwd = "/" }, 66, "no app was named" },
     { "with an error log that cannot be written", serve("--error-log", dir.path .. "/no/log"), 73,
       dir.path .. "/no/log: No such file or directory" },
@@ -266,7 +338,7 @@ describe("a bad start", function()
   }
   for _, case in ipairs(words) do
     it(("%s ends with %d"):format(case[1], case[3]), function()
-      local args = table.move(case[2], 1, #case[2], 1, { cwd = case[2].cwd })
+      local args = table.move(case[2], 1, #case[2], 1, { cwd = case[2].cwd, env = case[2].env })
       if args.cwd then
         args.executable = io.popen("pwd"):read("l") .. "/" .. server.executable
       end
@@ -285,10 +357,8 @@ describe("a bad start", function()
       "ended with status ", " while it loaded the app" },
     { "breaks the process", 'package.loadlib("libc.so.6", "abort")()',
       "ended with SIGABRT while it loaded the app" },
-    { "sets what does not exist", 'require("moonquay").app { wrokers = 1 }', "app.lua:1:",
-      "did you mean workers?" },
-    { "sets what is out of range", 'require("moonquay").app { workers = 0 }', "app.lua:1:",
-      "workers must be between 1 and 1024" },
+    { "catches the refusal of a setting and fails of something else",
+      'pcall(require("moonquay").app, { workers = 0 })\nerror("other")', "app.lua:2: other\n" },
   }
   for _, case in ipairs(apps) do
     it(("with an app that %s ends with 65"):format(case[1]), function()
@@ -297,6 +367,31 @@ describe("a bad start", function()
         path, table.unpack(case, 3))
     end)
   end
+
+  local settings = {
+    { "does not exist", "{ wrokers = 1 }", ":1: wrokers: no such option, did you mean workers?\n" },
+    { "is out of range", "{\n  workers = 0 }", ":1: workers=0: must be between 1 and 1024\n" },
+    { "is out of range in a group", "{ timeouts = { cancel = -1 } }",
+      ":1: timeouts.cancel=-1: must be between " },
+    { "is of another type", "{ workers = print }",
+      ":1: workers=(a function): must be between 1 and 1024\n" },
+    { "is text of another type", "{ urls = print }", ":1: urls=(a function): must be printable" },
+    { "is no URL", '{ urls = "ftp://x" }', ":1: urls: ftp://x: a URL begins with http://\n" },
+  }
+  for _, case in ipairs(settings) do
+    it(("with an app that asks for what %s ends with 78"):format(case[1]), function()
+      local path = dir:write("app.lua", 'local app = require("moonquay").app ' .. case[2]
+        .. "\nreturn app")
+      assert_refused(server.run({ "serve", path }), 78, "moonquay: " .. path .. case[3])
+    end)
+  end
+
+  it("with an app that passes the refusal of a setting on ends with 78", function()
+    local path = dir:write("app.lua", [[
+      local ok, why = pcall(require("moonquay").app, { workers = 0 })
+      if not ok then error(why, 0) end]])
+    assert_refused(server.run({ "serve", path }), 78, "workers=0: must be between 1 and 1024\n")
+  end)
 
   it("with an app that never waits nor ends while it loads ends with 65", function()
     local path = dir:write("app.lua", 'string.find(("a"):rep(64), ("a*"):rep(64) .. "b")')

@@ -141,7 +141,7 @@ describe("a setting's value", function()
     it(("is refused: %s=%.20s"):format(case[1], case[2]), function()
       local value, message, code = set(case[1], case[2])
       assert.is_nil(value)
-      assert.equal(("--set %s=%s: %s %s"):format(case[1], case[2], case[1], case[3]), message)
+      assert.equal(("--set %s=%s: %s"):format(case[1], case[2], case[3]), message)
       assert.equal(78, code)
     end)
   end
@@ -149,13 +149,18 @@ describe("a setting's value", function()
   it("cannot put a line end into a log or a field", function()
     local value, message = set("server_header", "a\r\nb: c")
     assert.is_nil(value)
-    assert.equal("--set server_header=a??b: c: server_header must be printable text of at most "
+    assert.equal("--set server_header=a??b: c: must be printable text of at most "
       .. "63 bytes", message)
   end)
 
   it("is told with file and line when an app has set it", function()
     local _, message = set("workers", "0", "app.lua:3")
-    assert.equal("app.lua:3: workers=0: workers must be between 1 and 1024", message)
+    assert.equal("app.lua:3: workers=0: must be between 1 and 1024", message)
+  end)
+
+  it("is told by the word that stands for it", function()
+    local _, message = set("workers", "0", "--workers=")
+    assert.equal("--workers=0: must be between 1 and 1024", message)
   end)
 end)
 
