@@ -111,6 +111,28 @@ describe("a worker that is killed", function()
   end)
 end)
 
+describe("a worker that lived for ten seconds", function()
+  after_each(server.stop_all)
+
+  it("ends a row of early deaths", function()
+    local s = start()
+    for _, pause in ipairs({ 0, 100 }) do
+      local victim = pid_of(s)
+      assert(sys.kill(victim, "KILL"))
+      s:await(("pid=%d signal=SIGKILL lived_ms=%%d+ restart_in_ms=%d\n"):format(victim, pause))
+    end
+    local victim, born = pid_of(s), sys.monotonic()
+    await("ten seconds of life", function()
+      return sys.monotonic() - born > 10.1
+    end, 20)
+    assert(sys.kill(victim, "KILL"))
+    local lived = s:await(("pid=%d signal=SIGKILL lived_ms=(%%d+) restart_in_ms=0\n")
+      :format(victim))
+    assert.is_true(tonumber(lived) >= 10000)
+    assert.equal(0, s:stop())
+  end)
+end)
+
 describe("a slot whose worker cannot start", function()
   local dir = temp.dir()
   after_each(server.stop_all)
@@ -195,6 +217,25 @@ describe("the watchdog", function()
       assert.equal(0, s:stop())
     end)
   end
+
+  it("forgives silence while the master was stopped too", function()
+    local s = start("--workers", "2", "--set", "watchdog=2")
+    local workers = s:workers()
+    assert(sys.kill(-s.pid, "STOP"))
+    local stopped = sys.monotonic()
+    await("a silence that is too long", function()
+      return sys.monotonic() - stopped > 2.1
+    end)
+    -- The master looks while its workers cannot give a sign of life yet.
+    s:signal("HUP")
+    s:signal("CONT")
+    s:await("hup_ignored")
+    assert(sys.kill(-s.pid, "CONT"))
+    assert.truthy(has(workers, pid_of(s)))
+    assert.same(workers, s:workers())
+    assert.equal(0, s:stop())
+    assert.is_nil(s:stderr():find("worker_stuck", 1, true))
+  end)
 
   it("leaves alone a worker that only waits", function()
     local s = server.start({
