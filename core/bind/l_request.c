@@ -34,7 +34,6 @@ enum getter {
     GET_LIMITS,
     GET_CTX,
     GET_PARAMS,
-    GET_DEADLINE,
     GET_USER,
 };
 
@@ -61,7 +60,6 @@ static const struct {
     {"limits", GET_LIMITS, false},
     {"ctx", GET_CTX, true},
     {"params", GET_PARAMS, true},
-    {"deadline", GET_DEADLINE, false},
     {"user", GET_USER, true},
 };
 
@@ -206,7 +204,7 @@ static int get(lua_State *L, struct request *request, enum getter getter)
     case GET_CTX:
     case GET_PARAMS:
         return push_table(L, request);
-    default: /* deadline and user: nobody sets them yet but the handler itself */
+    default: /* user: nobody sets it but the app itself */
         return push_cached(L, request) ? 1 : 0;
     }
 }

@@ -15,6 +15,7 @@
 --- Once the end has been read.
 ---@field trailers fun(self): table<string, string>?
 ---@field chunks fun(self, n?: integer): fun(): string?
+--- Lines of at most max bytes (65536).
 ---@field lines fun(self, max?: integer): fun(): string?
 ---@field pipe fun(self, sink: table|function): integer?, moonquay.Error?
 ---@field source fun(self): fun(): string?, moonquay.Error?
@@ -55,11 +56,13 @@
 ---@field connection_id integer|string
 ---@field ctx table empty, yours
 ---@field limits moonquay.Limits
----@field user any
----@field deadline? number
----@field cancelled fun(self): boolean
----@field on_cancel fun(self, fn: fun())
+---@field user any the app's to set; nil until then
+--- Why nobody waits for the answer: "closed", "reset", "timeout" or "cancelled"; else false.
+---@field cancelled fun(self): false|string
+--- Runs fn with that code when it comes so.
+---@field on_cancel fun(self, fn: fun(code: string))
 ---@field json fun(self): any, moonquay.Error?
+--- At most max bytes (1 MiB) and 1000 fields.
 ---@field form fun(self, max?: integer): moonquay.Values?, moonquay.Error?
 ---@field text fun(self, max?: integer): string?, moonquay.Error?
 ---@field multipart fun(self): (fun(): moonquay.Part?)?, moonquay.Error?
