@@ -247,7 +247,7 @@ App.__call = function(self, req, res, outer)
   return (self.handler or self:compiled())(req, res, outer)
 end
 
---- A new app. Settings are those of DESIGN section 5, for the whole server.
+--- A new app. Settings are those that `moonquay options` lists, for the whole server.
 ---@param settings? table<string, any>
 ---@param level? integer where a wrong setting is reported
 ---@return moonquay.App

@@ -7,7 +7,7 @@ local errors = {}
 ---@class moonquay.Error
 ---@field code string "timeout", "closed", "cancelled", "too_large" …: compare this, not the message
 ---@field message string for people; tostring(err) gives it
----@field op? string what was being done
+---@field op? string "form", "lines", "text", "save", "pipe", "os.exit": the call that set the error
 ---@field cause? any
 ---@field status? integer the answer, when this error ends a handler
 

@@ -101,7 +101,8 @@ local function read_form(req, max)
 end
 
 --- The fields of a form, urlencoded or multipart: form.x, form:all("x"), pairs. A file is a table {
--- filename, type, content }. At most max bytes (1 MiB), since all is held: req:multipart() streams.
+-- filename, type, content }. At most max bytes (1 MiB) and 1000 fields, since all is held:
+-- req:multipart() streams.
 ---@async
 ---@param max? integer
 ---@return moonquay.Values? form
