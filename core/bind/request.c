@@ -327,7 +327,8 @@ static struct task *request_task(struct request *request)
     vm->running_requests++;
     task->request = request;
     task->request_number = request->number;
-    task->cancel = request->cancel;
+    if (request->cancel)
+        task_cancel(task, request->cancel);
     request->task = task;
     push_handler(request, task->T);
     task->arguments = arguments_of_handler(request->app, task->T);

@@ -144,6 +144,16 @@ static void task_over(struct task *task)
     tasks_check_idle(vm);
 }
 
+/* From now on each wait ends with code, and the task itself when it goes on for too long. */
+static void mark_cancelled(struct task *task, int code)
+{
+    int64_t grace_ms = task->vm->settings->timeout_cancel_ms;
+
+    task->cancel = code;
+    if (grace_ms != SETTING_OFF)
+        loop_timer_start(task->vm->loop, &task->grace, grace_ms);
+}
+
 void task_adopt(struct task *parent, struct task *child)
 {
     if (parent == NULL)
@@ -153,7 +163,8 @@ void task_adopt(struct task *parent, struct task *child)
     child->parent = parent;
     child->request = parent->request;
     child->request_number = parent->request_number;
-    child->cancel = parent->cancel;
+    if (parent->cancel)
+        mark_cancelled(child, parent->cancel);
 }
 
 /* ---- running ---- */
@@ -178,6 +189,8 @@ void task_start(struct task *task, int arguments)
 
 void task_again(struct task *task, int arguments)
 {
+    if (task->cancel) /* the next function gets its own time to end */
+        mark_cancelled(task, task->cancel);
     task->arguments = arguments;
     enqueue(task);
 }
@@ -462,13 +475,9 @@ void task_wake(struct task *task, enum task_wait wait, int code)
 
 void task_cancel(struct task *task, int code)
 {
-    struct vm *vm = task->vm;
-
     if (task->cancel || task->state == TASK_FREE || task->state == TASK_ENDED)
         return;
-    task->cancel = code;
-    if (vm->settings->timeout_cancel_ms != SETTING_OFF)
-        loop_timer_start(vm->loop, &task->grace, vm->settings->timeout_cancel_ms);
+    mark_cancelled(task, code);
     for (struct list *node = task->children.next; node != &task->children; node = node->next)
         task_cancel(LIST_OWNER(node, struct task, siblings), code);
     if (task->state == TASK_PARKED)

@@ -45,4 +45,33 @@ return app
       assert.equal(0, s:stop())
     end)
   end
+
+  -- A stop waits for what runs, so that one which is never closed holds it until drain is over.
+  for _, kind in ipairs({ "a task that it spawns", "a function for after the answer" }) do
+    it(("has timeouts.cancel for %s, too"):format(kind), function()
+      local s = server.start({
+        app = ([[
+local moonquay = require("moonquay")
+local left = 0
+local function endless() while true do moonquay.sleep(0.001) end end
+return function(req, res)
+  if req.path == "/left" then return tostring(left) end
+  req:on_cancel(function() left = left + 1 end)
+  local spawns = %q == "a task that it spawns"
+  if not spawns then res:after(endless) end
+  res:write("started")
+  res:flush()
+  while not req:cancelled() do moonquay.sleep(0.001) end
+  if spawns then moonquay.spawn(endless) end
+end]]):format(kind),
+        options = { "--set", "cpu_limit=off", "--set", "timeouts.cancel=0.2", "--set", "drain=60" },
+      })
+      local client = s:connect()
+      client:send("GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+      client:read_until("started")
+      client:reset()
+      repeat until s:get("/left").body == "1"
+      assert.equal(0, s:stop())
+    end)
+  end
 end)
