@@ -18,6 +18,7 @@ struct loop {
     struct ev_loop *ev;
     struct list wheel[SLOTS];
     struct list calls;
+    struct list later; /* calls of the next turn */
     ev_timer tick;
     ev_check after_wait; /* reads the clock once a turn, before any callback */
     int64_t now_ms;      /* monotonic */
@@ -108,6 +109,7 @@ struct loop *loop_new(void)
     for (unsigned i = 0; i < SLOTS; i++)
         list_init(&loop->wheel[i]);
     list_init(&loop->calls);
+    list_init(&loop->later);
     ev_timer_init(&loop->tick, on_tick, TICK_MS / 1000.0, TICK_MS / 1000.0);
     loop->tick.data = loop;
     ev_check_init(&loop->after_wait, on_woken);
@@ -125,6 +127,8 @@ static void run_calls(struct loop *loop)
 {
     struct list now, *node;
 
+    while ((node = list_take(&loop->later)) != NULL)
+        list_append(&loop->calls, node);
     for (int round = 0; round < CALL_ROUNDS && !list_empty(&loop->calls); round++) {
         now = loop->calls;
         now.next->prev = now.prev->next = &now;
@@ -153,7 +157,8 @@ void loop_turn(struct loop *loop, bool wait)
     run_calls(loop);
     if (loop->stopped)
         return;
-    ev_run(loop->ev, wait && list_empty(&loop->calls) ? EVRUN_ONCE : EVRUN_NOWAIT);
+    ev_run(loop->ev, wait && list_empty(&loop->calls) && list_empty(&loop->later) ? EVRUN_ONCE
+                                                                                  : EVRUN_NOWAIT);
 }
 
 void loop_run(struct loop *loop)
@@ -299,6 +304,12 @@ void loop_defer(struct loop *loop, struct loop_call *call)
 {
     if (list_empty(&call->node))
         list_append(&loop->calls, &call->node);
+}
+
+void loop_defer_turn(struct loop *loop, struct loop_call *call)
+{
+    if (list_empty(&call->node))
+        list_append(&loop->later, &call->node);
 }
 
 void loop_call_cancel(struct loop_call *call)

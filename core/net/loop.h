@@ -84,6 +84,9 @@ struct loop_call {
 };
 void loop_call_init(struct loop_call *call, void (*run)(struct loop_call *call));
 void loop_defer(struct loop *loop, struct loop_call *call);
+
+/* As loop_defer, but when the sockets have had a turn; for work that is cut into pieces. */
+void loop_defer_turn(struct loop *loop, struct loop_call *call);
 void loop_call_cancel(struct loop_call *call);
 
 #endif

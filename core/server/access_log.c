@@ -1,7 +1,8 @@
 /*
- * Lines for programs that read logs: the combined form with the request's id at its end, and JSON,
- * one object a line. What a client sent is escaped, so that nobody writes lines of his own. Several
- * workers append to one file: only whole lines are handed to write().
+ * Lines for programs that read logs: the combined form with the request's id at its end, followed
+ * by "aborted" when the answer was broken off, and JSON, one object a line. What a client sent is
+ * escaped, so that nobody writes lines of his own. Several workers append to one file: only whole
+ * lines are handed to write().
  */
 #include "server/access_log.h"
 
@@ -152,7 +153,7 @@ static void add_combined(struct access_log *log, const struct access_entry *entr
     add_or_dash(out, entry->user_agent);
     buf_append(out, SPAN("\" "));
     add_or_dash(out, entry->request_id);
-    buf_append(out, SPAN("\n"));
+    buf_append(out, entry->aborted ? SPAN(" aborted\n") : SPAN("\n"));
 }
 
 static void add_member(struct buf *out, const char *name, struct span value)

@@ -212,12 +212,13 @@ static void conn_free(struct conn *conn)
 static void log_refusal(const struct conn *conn, const struct refusal *why)
 {
     struct log_line line;
-    char peer[NET_ADDR_TEXT];
+    char peer[NET_ADDR_TEXT], id[EXCHANGE_ID_BYTES];
 
     if (!log_wants(LOG_INFO))
         return;
     net_addr_text(&conn->peer, peer);
     log_begin(&line, LOG_INFO, "request_refused", why->detail);
+    log_span(&line, "request", span_of(id, exchange_id(conn->exchange, id)));
     log_int(&line, "status", why->status);
     log_str(&line, "reason", why->reason);
     log_str(&line, "peer", peer);
@@ -254,12 +255,14 @@ static enum verdict step_reading(struct conn *conn)
         return CONN_WAIT; /* conn_settle closes when all is sent */
     if (bytes.len == 0)
         return CONN_WAIT;
-    if (buf_len(&conn->out) >= OUT_HIGH_BYTES)
-        return CONN_WAIT; /* the peer pipelines without reading: it gets its answers first */
+    if (buf_len(&conn->out) >= OUT_HIGH_BYTES) {
+        conn->held_back = true; /* the peer pipelines: it gets its answers first */
+        return CONN_WAIT;
+    }
     if (conn->exchange == NULL) {
         conn->exchange = exchange_new(conn);
-        if (!conn->fresh) /* header_wait runs from accept, then from the first byte of each request
-                           */
+        /* header_wait runs from accept, then from the first byte of each request. */
+        if (!conn->fresh)
             conn->stamp_ms = loop_now_ms(server->loop);
     }
 
@@ -348,7 +351,7 @@ static void conn_advance(struct conn *conn)
     conn->advancing = true;
     while (states[conn->state].step(conn) == CONN_MORE) {
         if (conn->state == CONN_READING && ++requests == REQUESTS_PER_TURN) {
-            loop_defer(conn->server->loop, &conn->call);
+            loop_defer_turn(conn->server->loop, &conn->call);
             break;
         }
     }
@@ -409,6 +412,10 @@ static void conn_settle(struct conn *conn)
         return;
     drop_empty_output(conn);
     tell_room(conn);
+    if (conn->held_back && buf_len(&conn->out) < OUT_HIGH_BYTES) {
+        conn->held_back = false; /* no event announces requests that are here already */
+        loop_defer_turn(conn->server->loop, &conn->call);
+    }
     if (conn->state == CONN_READING && buf_len(&conn->out) == 0) {
         if (conn->close_after)
             conn_end(conn);
@@ -467,7 +474,8 @@ void conn_exchange_ended(struct conn *conn)
 
 void conn_content_wanted(struct conn *conn)
 {
-    conn->stamp_ms = loop_now_ms(conn->server->loop);
+    if (buf_len(&conn->out) == 0)
+        conn->stamp_ms = loop_now_ms(conn->server->loop);
     conn_update_interest(conn);
 }
 
@@ -506,7 +514,8 @@ static void conn_receive(struct conn *conn)
         conn_peer_ended(conn);
         return;
     }
-    if (conn->state == CONN_HANDLING)
+    /* Who sends and does not read what we have for him is stalled all the same. */
+    if (conn->state == CONN_HANDLING && buf_len(&conn->out) == 0)
         conn->stamp_ms = loop_now_ms(server->loop);
     conn->view = &view;
     conn_advance(conn);
@@ -520,11 +529,8 @@ static void conn_ready(void *owner, int events)
 {
     struct conn *conn = owner;
 
-    if (events & STREAM_WRITE) {
+    if (events & STREAM_WRITE)
         conn_settle(conn);
-        if (conn->state == CONN_READING)
-            conn_run(&conn->call); /* answers have left: requests that waited behind them go on */
-    }
     if ((events & STREAM_READ) && conn->state != CONN_CLOSED)
         conn_receive(conn);
 }

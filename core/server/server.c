@@ -35,9 +35,9 @@ struct server *server_new(struct loop *loop, const struct settings *settings,
     server->slot = slot;
     server->access_log = log;
     server->boot = boot;
-    /* Connection numbers of different workers and lives do not meet: they are for logs of one
-     * server. */
-    server->last_conn = (boot & 0xffff) << 40;
+    /* Connection numbers of different workers and lives do not meet, and stay below 2^53, from
+     * where on readers of JSON lose digits. */
+    server->last_conn = (boot & 0xfffff) << 32;
     list_init(&server->conns);
     loop_call_init(&server->drain_call, server_drained);
     server_apply_settings(server);

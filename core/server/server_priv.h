@@ -93,6 +93,7 @@ struct conn {
     bool close_after; /* no further request on this connection */
     bool linger;      /* the peer may still be sending */
     bool advancing;
+    bool held_back; /* requests wait until answers have left */
     bool deaf; /* not read while it is handled: whether the peer is there is asked now and then */
 };
 

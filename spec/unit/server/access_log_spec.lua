@@ -48,6 +48,9 @@ describe("the combined access log", function()
     { "has status 000 when none was sent", { status = 0, content_bytes = 0, client = "::1" },
       '::1 - - [10/Oct/2000:13:55:36 +0000] "GET /a?b=c HTTP/1.1" 000 0 "http://example.org/" '
         .. '"agent/1.0" 0123456789ab-7\n' },
+    { "says at the end that the answer was broken off", { aborted = true },
+      '192.0.2.1 - - [10/Oct/2000:13:55:36 +0000] "GET /a?b=c HTTP/1.1" 200 12 '
+        .. '"http://example.org/" "agent/1.0" 0123456789ab-7 aborted\n' },
   }
   for _, case in ipairs(cases) do
     it(case[1], function()
