@@ -166,7 +166,9 @@ describe("Pipelined requests (RFC 9112 section 9.3.2)", function()
     end
     connection:send(table.concat(requests))
     connection:half_close()
-    assert.equal(table.concat(answers), wire.dateless((connection:rest())))
+    -- The last one says close when the server has met the client's end by then.
+    local last = wire.dateless((connection:rest())):gsub("Connection: close\r\n", "")
+    assert.equal(table.concat(answers), last)
     connection:close()
   end)
 
