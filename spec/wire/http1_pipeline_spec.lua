@@ -167,8 +167,8 @@ describe("Pipelined requests (RFC 9112 section 9.3.2)", function()
     connection:send(table.concat(requests))
     connection:half_close()
     -- The last one says close when the server has met the client's end by then.
-    local last = wire.dateless((connection:rest())):gsub("Connection: close\r\n", "")
-    assert.equal(table.concat(answers), last)
+    local received = wire.dateless((connection:rest())):gsub("Connection: close\r\n", "")
+    assert.equal(table.concat(answers), received)
     connection:close()
   end)
 
