@@ -7,7 +7,6 @@
 #include "proc/master.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <pwd.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -22,6 +21,7 @@
 #include "bind/vm.h"
 #include "proc/ipc.h"
 #include "proc/master_priv.h"
+#include "server/log_file.h"
 
 #define SPARE_DESCRIPTORS   64 /* for a few connections and files in each process */
 #define WORKER_DESCRIPTORS  2  /* that the master holds for a worker, beside its sockets */
@@ -125,28 +125,6 @@ static int find_user(struct master *master, struct err_text *text)
     return 0;
 }
 
-/* A new descriptor of a log; 2 for "-", -1 for "off". */
-static int open_log(const char *path, struct err_text *text)
-{
-    int fd;
-
-    if (strcmp(path, "-") == 0)
-        return STDERR_FILENO;
-    if (strcmp(path, "off") == 0 || path[0] == '\0')
-        return -1;
-    fd = open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY, 0640);
-    if (fd < 0)
-        return err_set(text, EXIT_LOG, ERR_IO, "cannot write the log %s: %s", path,
-                       strerror(errno));
-    return fd;
-}
-
-static void close_log(int fd)
-{
-    if (fd >= 0 && fd != STDERR_FILENO)
-        close(fd);
-}
-
 /* Opens both logs, again if they are open; on failure what was open stays. */
 static int open_logs(struct master *master, struct err_text *text)
 {
@@ -157,14 +135,14 @@ static int open_logs(struct master *master, struct err_text *text)
 
     if (strcmp(path, "off") == 0)
         return err_set(text, EXIT_OPTION, ERR_INVALID, "error_log=off: a file or - is needed");
-    error_fd = open_log(path, text);
-    if (error_fd >= 0 && (access_fd = open_log(settings->access_log, text)) < -1) {
-        close_log(error_fd);
+    error_fd = log_file_open(path, text);
+    if (error_fd >= 0 && (access_fd = log_file_open(settings->access_log, text)) < -1) {
+        log_file_close(error_fd);
         return access_fd;
     }
     if (error_fd < 0)
         return error_fd;
-    close_log(master->access_fd);
+    log_file_close(master->access_fd);
     master->access_fd = access_fd;
     master->error_fd = error_fd;
     log_setup(error_fd, (enum log_level)log_level_parse(span_str(settings->log_level)),
@@ -446,7 +424,7 @@ static void clean_up(struct master *master)
     tally_close(master->tally);
     if (master->tally_fd >= 0)
         close(master->tally_fd);
-    close_log(master->access_fd);
+    log_file_close(master->access_fd);
     log_reopen(STDERR_FILENO);
 }
 

@@ -1,65 +1,52 @@
 /*
  * Lines for programs that read logs: the combined form with the request's id at its end, followed
  * by "aborted" when the answer was broken off, and JSON, one object a line. What a client sent is
- * escaped, so that nobody writes lines of his own. Several workers append to one file: only whole
- * lines are handed to write().
+ * escaped, so that nobody writes lines of his own.
  */
 #include "server/access_log.h"
 
-#include <errno.h>
-#include <stdbool.h>
 #include <stdio.h>
-#include <string.h>
 #include <time.h>
-#include <unistd.h>
 
 #include "base/log.h"
 #include "base/mem.h"
+#include "server/log_file.h"
 
-#define GATHER_BYTES 32768
-#define STAMP_BYTES  48
+#define STAMP_BYTES 48
 
 struct access_log {
-    int fd;
+    struct log_file file;
     enum access_format format;
-    struct buf lines;
     int64_t stamp_second; /* the second that stamp shows */
     char stamp[STAMP_BYTES];
-    bool complained; /* one line in the error log for a run of failures */
 };
 
 struct access_log *access_log_new(int fd, enum access_format format)
 {
     struct access_log *log = mem_zalloc(sizeof(*log));
 
-    log->fd = fd;
+    log_file_init(&log->file, fd, "access_log_failed");
     log->format = format;
     log->stamp_second = -1;
     return log;
-}
-
-static void close_fd(int fd)
-{
-    if (fd != STDERR_FILENO)
-        close(fd);
 }
 
 void access_log_free(struct access_log *log)
 {
     if (log == NULL)
         return;
-    access_log_flush(log);
-    close_fd(log->fd);
-    buf_fini(&log->lines);
+    log_file_fini(&log->file);
     mem_free(log);
 }
 
 void access_log_reopen(struct access_log *log, int fd)
 {
-    access_log_flush(log);
-    close_fd(log->fd);
-    log->fd = fd;
-    log->complained = false;
+    log_file_reopen(&log->file, fd);
+}
+
+void access_log_flush(struct access_log *log)
+{
+    log_file_flush(&log->file);
 }
 
 /* UTC: the lines of machines in two zones can be compared, and no hour comes twice. */
@@ -130,7 +117,7 @@ static void add_user(struct buf *out, struct span user)
 
 static void add_combined(struct access_log *log, const struct access_entry *entry)
 {
-    struct buf *out = &log->lines;
+    struct buf *out = &log->file.lines;
     char ip[NET_ADDR_TEXT];
 
     buf_append(out, span_of(ip, net_addr_ip(entry->client, ip)));
@@ -167,7 +154,7 @@ static void add_member(struct buf *out, const char *name, struct span value)
 
 static void add_json(struct access_log *log, const struct access_entry *entry)
 {
-    struct buf *out = &log->lines;
+    struct buf *out = &log->file.lines;
     char ip[NET_ADDR_TEXT];
 
     buf_append(out, SPAN("{\"time\":\""));
@@ -202,26 +189,6 @@ void access_log_add(struct access_log *log, const struct access_entry *entry)
         add_json(log, entry);
     else
         add_combined(log, entry);
-    if (buf_len(&log->lines) >= GATHER_BYTES)
+    if (log_file_due(&log->file))
         access_log_flush(log);
-}
-
-/* What cannot be written is dropped: keeping it would let a full disk become full memory. */
-void access_log_flush(struct access_log *log)
-{
-    while (buf_len(&log->lines) > 0) {
-        struct span rest = buf_span(&log->lines);
-        ssize_t written = write(log->fd, rest.at, rest.len);
-
-        if (written > 0) {
-            buf_consume(&log->lines, (size_t)written);
-            log->complained = false;
-        } else if (written == 0 || errno != EINTR) {
-            if (!log->complained)
-                log_event(LOG_ERROR, "access_log_failed", "lines are lost: %s",
-                          written == 0 ? "nothing was written" : strerror(errno));
-            log->complained = true;
-            buf_consume(&log->lines, buf_len(&log->lines));
-        }
-    }
 }
