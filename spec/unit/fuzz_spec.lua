@@ -44,8 +44,9 @@ local function targets()
 end
 
 describe("the fuzz targets", function()
-  it("are head, chunked, target, cookies, multipart and query", function()
-    assert.same({ "head", "chunked", "target", "cookies", "multipart", "query" }, targets())
+  it("are one a reader", function()
+    assert.same({ "head", "chunked", "target", "cookies", "multipart", "query", "proxy",
+      "forwarded" }, targets())
   end)
 
   for _, name in ipairs(targets()) do
