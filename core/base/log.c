@@ -42,6 +42,11 @@ void log_reopen(int fd)
     log_fd = fd;
 }
 
+void log_set_level(enum log_level level)
+{
+    log_level = level;
+}
+
 bool log_wants(enum log_level level)
 {
     return level <= log_level;

@@ -21,6 +21,7 @@ void log_setup(int fd, enum log_level level, enum log_format format, const char 
 /* Replaces the descriptor (reopening); takes fd and closes the old one unless it is 2. */
 void log_reopen(int fd);
 bool log_wants(enum log_level level);
+void log_set_level(enum log_level level);
 
 /* "error", "warn", "info", "debug"; -1 for another word. */
 int log_level_parse(struct span word);

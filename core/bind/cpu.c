@@ -24,8 +24,9 @@
 #define CPU_SIGNAL  SIGVTALRM
 #define SLICE_TICKS 2
 
-static struct vm *watched; /* a process has one loop thread, and watches one state at a time */
+static struct vm *volatile watched; /* the state whose code ran last: one thread, one at a time */
 static timer_t timer;
+static unsigned watchers; /* states that share the timer */
 
 static bool is_over(const struct vm *vm)
 {
@@ -82,6 +83,12 @@ static void on_tick(int number)
         lua_sethook(vm->innermost, interrupted, LUA_MASKCOUNT, 1);
 }
 
+void cpu_follow(struct vm *vm)
+{
+    if (vm->watched)
+        watched = vm;
+}
+
 void cpu_watch(struct vm *vm)
 {
     struct sigaction action = {.sa_handler = on_tick, .sa_flags = SA_RESTART};
@@ -91,13 +98,12 @@ void cpu_watch(struct vm *vm)
 
     event._sigev_un._tid = gettid();
     sigaction(CPU_SIGNAL, &action, NULL);
-    watched = vm;
-    if (timer_create(CLOCK_THREAD_CPUTIME_ID, &event, &timer) < 0 ||
-        timer_settime(timer, 0, &every, NULL) < 0) {
+    if (watchers == 0 && (timer_create(CLOCK_THREAD_CPUTIME_ID, &event, &timer) < 0 ||
+                          timer_settime(timer, 0, &every, NULL) < 0)) {
         log_event(LOG_WARN, "cpu_limit_off", "no CPU timer: %s", strerror(errno));
-        watched = NULL;
         return;
     }
+    watchers++;
     vm->watched = true;
 }
 
@@ -105,7 +111,9 @@ void cpu_unwatch(struct vm *vm)
 {
     if (!vm->watched)
         return;
-    timer_delete(timer);
-    watched = NULL;
+    if (--watchers == 0)
+        timer_delete(timer);
+    if (watched == vm)
+        watched = NULL;
     vm->watched = false;
 }

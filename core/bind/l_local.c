@@ -14,6 +14,7 @@
 #include "bind/aux.h"
 #include "bind/request.h"
 #include "bind/vm_priv.h"
+#include "server/app.h"
 #include "server/server.h"
 
 #define SERVER_TYPE     "moonquay.server"
@@ -44,6 +45,7 @@ struct l_connection {
 struct local_server {
     struct local_server *next;
     struct server *server;
+    struct server_entry entry;
     struct lua_app app;
 };
 
@@ -57,6 +59,27 @@ static int server_gc(lua_State *L)
     lua_app_fini(&self->local->app);
     self->local = NULL;
     return 0;
+}
+
+/* One app, for every host and path. */
+static void open_server(struct vm *vm, struct local_server *local)
+{
+    const struct server_parts parts = {
+        .loop = vm->loop,
+        .settings = vm->settings,
+        .tally = vm->tally,
+        .slot = vm->slot_index,
+    };
+    const struct net_addr addr = {.ip = {127, 0, 0, 1}, .family = NET_IPV4, .port = 80};
+    struct url_prefix prefix;
+    struct app *app;
+
+    local->server = server_new(&parts);
+    server_entry_init(&local->entry, local->server, &addr, false);
+    app = app_new(local->server, 0, "test", vm->settings, &local->app.handler);
+    CHECK(url_prefix_parse(&prefix, SPAN("http://*:80/"), NULL) == 0);
+    CHECK(app_add_prefix(app, &prefix) == 0);
+    url_prefix_fini(&prefix);
 }
 
 /* server(handler [, routes]) -> server; as load_app returned them */
@@ -75,8 +98,7 @@ static int new_server(lua_State *L)
     local->next = vm->local_servers;
     vm->local_servers = local;
     lua_app_init(&local->app, vm);
-    local->server = server_new(vm->loop, vm->settings, vm->slot, NULL, 0);
-    server_set_handler(local->server, &local->app.handler);
+    open_server(vm, local);
     self->local = local;
     lua_pushvalue(L, 1);
     lua_pushvalue(L, 2);
@@ -98,7 +120,7 @@ static int server_connect(lua_State *L)
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, ends) < 0)
         return l_fail(L, err_from_errno(errno), NULL);
     connection->fd = ends[0];
-    server_accept(self->local->server, ends[1], &peer);
+    server_accept(&self->local->entry, ends[1], &peer);
     return 1;
 }
 

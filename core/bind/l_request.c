@@ -163,10 +163,10 @@ static int get(lua_State *L, struct request *request, enum getter getter)
         l_push_span(L, head->method);
         return 1;
     case GET_PATH:
-        l_push_span(L, head->target.path);
+        l_push_span(L, exchange->path);
         return 1;
     case GET_PATH_BASE:
-        lua_pushliteral(L, "");
+        l_push_span(L, exchange->path_base);
         return 1;
     case GET_TARGET:
         l_push_span(L, head->target.raw);
@@ -175,10 +175,10 @@ static int get(lua_State *L, struct request *request, enum getter getter)
         l_push_span(L, head->target.query);
         return 1;
     case GET_HOST:
-        l_push_span(L, head->host);
+        l_push_span(L, exchange->host.at ? exchange->host : head->host);
         return 1;
     case GET_SCHEME:
-        lua_pushliteral(L, "http");
+        l_push_span(L, exchange_scheme(exchange));
         return 1;
     case GET_PROTOCOL:
         lua_pushstring(L, head->minor ? "HTTP/1.1" : "HTTP/1.0");
@@ -190,6 +190,7 @@ static int get(lua_State *L, struct request *request, enum getter getter)
         lua_pushinteger(L, (lua_Integer)exchange->connection_number);
         return 1;
     case GET_CLIENT:
+        return push_address(L, request, &exchange->client);
     case GET_PEER:
         return push_address(L, request, &exchange->peer);
     case GET_SERVER:

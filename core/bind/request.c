@@ -17,8 +17,6 @@
 #include "bind/aux.h"
 #include "bind/vm_priv.h"
 
-static struct task *request_task(struct request *request);
-
 /* ---- life ---- */
 
 static struct request *request_new(struct lua_app *app, struct exchange *exchange)
@@ -72,41 +70,10 @@ static void request_free(struct request *request)
     exchange_release(exchange);
 }
 
-static void drop_queued(struct request *request)
-{
-    list_remove(&request->node);
-    request_free(request);
-}
-
-/* The oldest whose client is still there. */
-static void start_queued(struct vm *vm)
-{
-    struct list *node;
-
-    while ((node = list_take(&vm->queued_requests)) != NULL) {
-        struct request *request = LIST_OWNER(node, struct request, node);
-
-        if (request->exchange->phase >= EXCHANGE_FINISHED) {
-            request_free(request);
-            continue;
-        }
-        /* Soon and not here, or a row of quick requests would run each inside the one before. */
-        struct task *next = request_task(request);
-
-        task_again(next, next->arguments);
-        return;
-    }
-}
-
 void request_over(struct request *request)
 {
-    struct vm *vm = request->vm;
-
     release_refs(request);
     request_free(request);
-    vm->running_requests--;
-    if (vm->running_requests < (uint64_t)vm->settings->max_concurrent_requests)
-        start_queued(vm);
 }
 
 /* Cheaper than luaL_checkudata, which looks the type's name up for each call of a method. */
@@ -285,13 +252,13 @@ int request_wait_room(lua_State *L, struct request *request, lua_KFunction k, lu
 static void push_handler(const struct request *request, lua_State *T)
 {
     const struct lua_app *app = request->app;
-    const struct h1_head *head = &request->exchange->head;
+    const struct exchange *exchange = request->exchange;
 
     if (app->routes_ref != LUA_NOREF) {
         lua_rawgeti(T, LUA_REGISTRYINDEX, app->routes_ref);
-        l_push_span(T, head->target.path);
+        l_push_span(T, exchange->path);
         if (lua_rawget(T, -2) == LUA_TTABLE) {
-            l_push_span(T, head->method);
+            l_push_span(T, exchange->head.method);
             if (lua_rawget(T, -2) == LUA_TFUNCTION) {
                 lua_replace(T, 1);
                 lua_settop(T, 1);
@@ -324,11 +291,8 @@ static struct task *request_task(struct request *request)
     struct vm *vm = request->vm;
     struct task *task = task_new(vm, answer_stage_ended, request);
 
-    vm->running_requests++;
     task->request = request;
     task->request_number = request->number;
-    if (request->cancel)
-        task_cancel(task, request->cancel);
     request->task = task;
     push_handler(request, task->T);
     task->arguments = arguments_of_handler(request->app, task->T);
@@ -341,17 +305,9 @@ static struct task *request_task(struct request *request)
 
 static void on_start(void *context, struct exchange *exchange)
 {
-    struct lua_app *app = context;
-    struct vm *vm = app->vm;
-    struct request *request = request_new(app, exchange);
+    struct task *task = request_task(request_new(context, exchange));
 
-    if (vm->running_requests >= (uint64_t)vm->settings->max_concurrent_requests)
-        list_append(&vm->queued_requests, &request->node);
-    else {
-        struct task *task = request_task(request);
-
-        task_start(task, task->arguments);
-    }
+    task_start(task, task->arguments);
 }
 
 static void wake_waiters(struct request *request, bool reader, bool writer, int code)
@@ -411,12 +367,6 @@ static void on_cancelled(struct exchange *exchange, int code)
     if (request == NULL)
         return;
     request->cancel = code;
-    if (request->task == NULL) {
-        /* Still queued: nobody would see its answer, but a client that has only ended its side. */
-        if (exchange->conn == NULL)
-            drop_queued(request);
-        return;
-    }
     /* First, so that they still find the request when its handler has nothing more to do. */
     if (request->cancel_ref != LUA_NOREF)
         run_cancel_functions(request, code);
@@ -427,7 +377,6 @@ static void on_cancelled(struct exchange *exchange, int code)
 void requests_init(struct vm *vm)
 {
     list_init(&vm->idle_requests);
-    list_init(&vm->queued_requests);
 }
 
 void lua_app_init(struct lua_app *app, struct vm *vm)
@@ -447,12 +396,6 @@ void requests_fini(struct vm *vm)
 {
     struct list *node;
 
-    while ((node = list_take(&vm->queued_requests)) != NULL) {
-        struct request *request = LIST_OWNER(node, struct request, node);
-
-        exchange_release(request->exchange);
-        mem_free(request);
-    }
     while ((node = list_take(&vm->idle_requests)) != NULL)
         mem_free(LIST_OWNER(node, struct request, node));
 }

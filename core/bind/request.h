@@ -33,7 +33,7 @@ void lua_app_take(struct lua_app *app, lua_State *L);
 void lua_app_fini(struct lua_app *app);
 
 struct request {
-    struct list node; /* among the queued, or the free ones */
+    struct list node; /* among the free ones */
     struct vm *vm;
     struct lua_app *app;
     struct exchange *exchange; /* NULL when the request has ended */
@@ -100,7 +100,7 @@ int request_fail(lua_State *L, struct request *request, int code);
 /* Adds a function (on top of the stack, popped) to the list that ref holds. */
 void request_add_function(lua_State *L, int *ref);
 
-/* The request needs neither its exchange nor its task any more; the next queued one starts. */
+/* The request needs neither its exchange nor its task any more. */
 void request_over(struct request *request);
 
 /* The modules' tables. Each pushes nothing and needs the core table on top of the stack. */

@@ -51,13 +51,14 @@ static void *allocate(void *owner, void *old, size_t old_size, size_t size)
 void vm_enter(struct vm *vm, lua_State *thread)
 {
     vm->innermost = thread;
+    cpu_follow(vm);
     vm->in_lua = 1;
 }
 
 void vm_leave(struct vm *vm)
 {
     vm->in_lua = 0;
-    vm->slot->gauge[GAUGE_LUA_BYTES] = (int64_t)vm->bytes;
+    vm->column->gauge[APP_LUA_BYTES] = (int64_t)vm->bytes;
 }
 
 void vm_lift_limit(struct vm *vm)
@@ -139,14 +140,18 @@ static void set_up_libraries(struct vm *vm, const char *lua_dir)
     lua_pop(L, 1);
 }
 
-static struct vm *vm_make(struct loop *loop, struct settings *settings, struct tally_slot *slot)
+static struct vm *vm_make(const struct vm_parts *parts)
 {
     struct vm *vm = mem_zalloc(sizeof(*vm));
 
-    vm->loop = loop;
-    vm->settings = settings;
-    vm->slot = slot;
+    vm->loop = parts->loop;
+    vm->settings = parts->settings;
+    vm->tally = parts->tally;
+    vm->slot_index = parts->slot;
+    vm->slot = tally_slot(parts->tally, parts->slot);
+    vm->column = &vm->slot->app[parts->column];
     vm->hooks_ref = LUA_NOREF;
+    list_init(&vm->questions);
     return vm;
 }
 
@@ -158,10 +163,9 @@ static void vm_idle(struct loop_call *call)
         vm->idle(vm->idle_owner);
 }
 
-struct vm *vm_new(struct loop *loop, struct settings *settings, struct tally_slot *slot,
-                  const char *lua_dir)
+struct vm *vm_new(const struct vm_parts *parts)
 {
-    struct vm *vm = vm_make(loop, settings, slot);
+    struct vm *vm = vm_make(parts);
 
     vm->owned = true;
     vm->L = lua_newstate(allocate, vm);
@@ -171,7 +175,7 @@ struct vm *vm_new(struct loop *loop, struct settings *settings, struct tally_slo
     loop_call_init(&vm->idle_call, vm_idle);
     vm->app = mem_zalloc(sizeof(*vm->app));
     lua_app_init(vm->app, vm);
-    set_up_libraries(vm, lua_dir);
+    set_up_libraries(vm, parts->lua_dir);
     return vm;
 }
 
@@ -398,15 +402,16 @@ __attribute__((visibility("default"))) int luaopen_moonquay_core(lua_State *L);
 int luaopen_moonquay_core(lua_State *L)
 {
     struct settings *settings = mem_zalloc(sizeof(*settings));
-    struct tally_slot *slot = aligned_alloc(64, sizeof(*slot));
-    struct loop *loop = loop_new();
+    struct vm_parts parts = {.loop = loop_new(), .settings = settings};
+    int fd;
 
-    if (loop == NULL)
-        return luaL_error(L, "no event loop: epoll is not available");
-    memset(slot, 0, sizeof(*slot));
+    parts.tally = tally_create(1, &fd);
+    if (parts.loop == NULL || parts.tally == NULL)
+        return luaL_error(L, "no event loop or no memory for it: %s", strerror(errno));
+    close(fd); /* the mapping stays */
     settings_init(settings);
     log_setup(2, LOG_WARN, LOG_TEXT, "lua");
-    struct vm *vm = vm_make(loop, settings, slot);
+    struct vm *vm = vm_make(&parts);
 
     lua_rawgeti(L, LUA_REGISTRYINDEX, LUA_RIDX_MAINTHREAD);
     vm->L = lua_tothread(L, -1);

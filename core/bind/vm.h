@@ -15,11 +15,17 @@ struct vm;
 
 /*
  * A fresh state with the standard libraries, the core modules and lua_dir at the front of
- * package.path. Borrows loop and settings; app-scope settings that the app sets itself are written
- * to settings.
+ * package.path. Borrows all but column, the app's in the tally slot; app-scope settings that the
+ * app sets itself are written to settings.
  */
-struct vm *vm_new(struct loop *loop, struct settings *settings, struct tally_slot *slot,
-                  const char *lua_dir);
+struct vm_parts {
+    struct loop *loop;
+    struct settings *settings;
+    struct tally *tally;
+    unsigned slot, column;
+    const char *lua_dir;
+};
+struct vm *vm_new(const struct vm_parts *parts);
 
 /*
  * Loads the app file in a task (it may wait). loaded is called once, from the loop or from inside
@@ -35,9 +41,26 @@ const struct handler *vm_handler(struct vm *vm);
 /* Behind the name of a setting: the pair that says where the app sets it, "app.lua:3". */
 #define VM_SETTING_PLACE "@"
 
-/* Server-scope settings that the app asked for (moonquay.app { urls = … }), as "key\0value\0…\0\0"
- * text, each with its place; borrowed. */
-struct span vm_server_settings(struct vm *vm);
+/* What the app set while it was loaded (moonquay.app { urls = … }), as "key\0value\0…" text, each
+ * pair followed by its place; borrowed. */
+struct span vm_asked_settings(struct vm *vm);
+
+/*
+ * What running Lua code asks of the server: op is "set" (key, value), "listen" or "unlisten" (value:
+ * a URL prefix). The answer comes, once for each number, by vm_answer: what is wrong, or NULL and a
+ * result, which may be NULL. Without it settings are the state's own affair.
+ */
+struct vm_question {
+    const char *op, *key, *value, *place;
+};
+void vm_on_ask(struct vm *vm,
+               void (*ask)(void *owner, unsigned number, const struct vm_question *question),
+               void *owner);
+void vm_answer(struct vm *vm, unsigned number, const char *wrong, const char *result);
+
+/* The URL prefixes that lead to the app now, each ended by a NUL: app.addresses. Borrows the text
+ * until the next call. */
+void vm_set_addresses(struct vm *vm, struct span addresses);
 
 /* What an app's os.exit calls; without it, or while the app loads, os.exit raises. */
 void vm_on_shutdown(struct vm *vm, void (*shutdown)(void *owner), void *owner);

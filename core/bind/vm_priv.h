@@ -27,7 +27,10 @@ struct vm {
     lua_State *L;
     struct loop *loop;
     struct settings *settings;
+    struct tally *tally;
+    unsigned slot_index;
     struct tally_slot *slot;
+    struct tally_app *column; /* ours in the slot */
     struct local_server *local_servers; /* in-process, of tests; as long as the state */
     bool owned;                         /* the state is ours, with our allocator */
     bool loading, stopping;
@@ -47,8 +50,7 @@ struct vm {
     int blocked; /* levels of coroutine.resume below which no wait can pass */
 
     /* requests */
-    struct list idle_requests, queued_requests;
-    unsigned running_requests, idle_request_count;
+    struct list idle_requests;
     struct lua_app *app; /* of a worker; tests make their own */
     int hooks_ref;
     int box_metatables[5]; /* registry, by enum box_type */
@@ -77,6 +79,11 @@ struct vm {
 
     void (*shutdown)(void *owner);
     void *shutdown_owner;
+    void (*ask)(void *owner, unsigned number, const struct vm_question *question);
+    void *ask_owner;
+    struct list questions; /* without an answer yet */
+    unsigned last_question;
+    struct span addresses; /* of the app, each ended by a NUL; no pointer before the start */
     void (*idle)(void *owner);
     void *idle_owner;
     struct loop_call idle_call;
@@ -102,6 +109,9 @@ bool vm_push_hook(struct vm *vm, lua_State *L, const char *name);
 /* cpu.c */
 void cpu_watch(struct vm *vm);
 void cpu_unwatch(struct vm *vm);
+
+/* Lua code of this state runs from now on. */
+void cpu_follow(struct vm *vm);
 
 /* L goes on after an error in a coroutine of it; if that was the end of the task's time, L's next
  * instruction fails too, or a loop around such coroutines would never end. */

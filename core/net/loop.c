@@ -23,6 +23,7 @@ struct loop {
     ev_check after_wait; /* reads the clock once a turn, before any callback */
     int64_t now_ms;      /* monotonic */
     uint32_t now_tick;
+    uint64_t turns;
     bool stopped;
     void (*on_turn)(void *owner);
     void *on_turn_owner;
@@ -150,8 +151,14 @@ void loop_free(struct loop *loop)
     mem_free(loop);
 }
 
+uint64_t loop_turns(const struct loop *loop)
+{
+    return loop->turns;
+}
+
 void loop_turn(struct loop *loop, bool wait)
 {
+    loop->turns++;
     if (loop->on_turn)
         loop->on_turn(loop->on_turn_owner);
     run_calls(loop);

@@ -29,6 +29,9 @@ void loop_stop(struct loop *loop);
 /* One turn; wait says whether it may sleep for events. */
 void loop_turn(struct loop *loop, bool wait);
 
+/* How many turns there have been: what is allowed once a turn compares it. */
+uint64_t loop_turns(const struct loop *loop);
+
 /* Monotonic milliseconds and wall-clock seconds, as of this turn. */
 int64_t loop_now_ms(const struct loop *loop);
 double loop_wall_seconds(const struct loop *loop);

@@ -1,18 +1,24 @@
 /*
- * A datagram is one message: a fixed header, then text. SOCK_SEQPACKET keeps their borders and
- * their order, and tells when the other end is gone, whatever ended it.
+ * A datagram is one message or a piece of its text: a fixed header, then text. SOCK_SEQPACKET keeps
+ * their borders and their order, and tells when the other end is gone, whatever ended it. Who has a
+ * loop never waits for the other end: what it does not take is kept, with copies of the
+ * descriptors.
  */
 #include "proc/ipc.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include "base/err.h"
+#include "base/mem.h"
 
 #define MAGIC   0x4d51u
-#define VERSION 1
+#define VERSION 2
 
 struct header {
     uint16_t magic, version;
@@ -24,6 +30,16 @@ union control {
     char bytes[CMSG_SPACE(sizeof(int) * IPC_MAX_FDS)];
 };
 
+/* What waits to be sent: one datagram. */
+struct waiting {
+    struct list node;
+    struct header header;
+    int fds[IPC_MAX_FDS];
+    unsigned fd_count;
+    size_t length;
+    char text[];
+};
+
 int ipc_pair(int ends[2])
 {
     int type = SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC;
@@ -31,19 +47,24 @@ int ipc_pair(int ends[2])
     return socketpair(AF_UNIX, type, 0, ends) < 0 ? err_from_errno(errno) : 0;
 }
 
-int ipc_send(int fd, enum ipc_kind kind, unsigned value, struct span text, const int *fds,
-             unsigned fd_count)
+void ipc_open(struct ipc_channel *channel, int fd)
 {
-    struct header header = {.magic = MAGIC, .version = VERSION, .kind = kind, .value = value};
+    *channel = (struct ipc_channel){.fd = fd};
+    list_init(&channel->waiting);
+}
+
+/* ---- sending ---- */
+
+static int send_datagram(int fd, const struct header *header, struct span text, const int *fds,
+                         unsigned fd_count)
+{
     struct iovec parts[2] = {
-        {.iov_base = &header, .iov_len = sizeof(header)},
+        {.iov_base = (void *)(uintptr_t)header, .iov_len = sizeof(*header)},
         {.iov_base = (void *)(uintptr_t)text.at, .iov_len = text.len},
     };
     struct msghdr message = {.msg_iov = parts, .msg_iovlen = 2};
     union control control;
 
-    if (text.len > IPC_MAX_BYTES || fd_count > IPC_MAX_FDS)
-        return ERR_TOO_LARGE;
     if (fd_count > 0) {
         memset(&control, 0, sizeof(control));
         message.msg_control = control.bytes;
@@ -62,6 +83,153 @@ int ipc_send(int fd, enum ipc_kind kind, unsigned value, struct span text, const
     return 0;
 }
 
+static void waiting_free(struct waiting *waiting)
+{
+    for (unsigned i = 0; i < waiting->fd_count; i++)
+        close(waiting->fds[i]);
+    mem_free(waiting);
+}
+
+static int keep(struct ipc_channel *channel, const struct header *header, struct span text,
+                const int *fds, unsigned fd_count)
+{
+    if (channel->waiting_bytes + text.len > IPC_WAITING_BYTES)
+        return ERR_LIMIT;
+    struct waiting *waiting = mem_alloc(sizeof(*waiting) + text.len);
+
+    waiting->header = *header;
+    waiting->length = text.len;
+    waiting->fd_count = 0;
+    if (text.len > 0)
+        memcpy(waiting->text, text.at, text.len);
+    list_init(&waiting->node);
+    for (unsigned i = 0; i < fd_count; i++) {
+        int copy = fcntl(fds[i], F_DUPFD_CLOEXEC, 3);
+
+        if (copy < 0) {
+            waiting_free(waiting);
+            return ERR_LIMIT;
+        }
+        waiting->fds[waiting->fd_count++] = copy;
+    }
+    channel->waiting_bytes += text.len;
+    list_append(&channel->waiting, &waiting->node);
+    return 0;
+}
+
+static void on_ready(struct loop_io *io, int events);
+
+static void watch(struct ipc_channel *channel)
+{
+    int events = LOOP_READ | (list_empty(&channel->waiting) ? 0 : LOOP_WRITE);
+
+    loop_io_stop(channel->loop, &channel->io);
+    loop_io_start(channel->loop, &channel->io, channel->fd, events, on_ready);
+}
+
+static void send_waiting(struct ipc_channel *channel)
+{
+    while (!list_empty(&channel->waiting)) {
+        struct waiting *waiting = LIST_OWNER(channel->waiting.next, struct waiting, node);
+        int code = send_datagram(channel->fd, &waiting->header,
+                                 span_of(waiting->text, waiting->length), waiting->fds,
+                                 waiting->fd_count);
+
+        if (code == ERR_AGAIN)
+            return;
+        list_remove(&waiting->node); /* also when it is gone: the receiver sees that */
+        channel->waiting_bytes -= waiting->length;
+        waiting_free(waiting);
+    }
+    watch(channel);
+}
+
+static int wait_for_room(int fd)
+{
+    struct pollfd poll_for = {.fd = fd, .events = POLLOUT};
+
+    while (poll(&poll_for, 1, -1) < 0)
+        if (errno != EINTR)
+            return err_from_errno(errno);
+    return 0;
+}
+
+static int send_or_keep(struct ipc_channel *channel, const struct header *header, struct span text,
+                        const int *fds, unsigned fd_count)
+{
+    int code = ERR_AGAIN;
+
+    if (!list_empty(&channel->waiting))
+        return keep(channel, header, text, fds, fd_count);
+    while ((code = send_datagram(channel->fd, header, text, fds, fd_count)) == ERR_AGAIN &&
+           channel->loop == NULL)
+        if ((code = wait_for_room(channel->fd)) < 0)
+            return code;
+    if (code != ERR_AGAIN)
+        return code;
+    code = keep(channel, header, text, fds, fd_count);
+    watch(channel);
+    return code;
+}
+
+int ipc_send(struct ipc_channel *channel, enum ipc_kind kind, unsigned value, struct span text,
+             const int *fds, unsigned fd_count)
+{
+    struct header header = {.magic = MAGIC, .version = VERSION, .kind = IPC_PIECE, .value = value};
+    int code = 0;
+
+    if (text.len > IPC_TEXT_BYTES || fd_count > IPC_MAX_FDS)
+        return ERR_TOO_LARGE;
+    for (; text.len > IPC_DATAGRAM_BYTES && code == 0;
+         text = span_of(text.at + IPC_DATAGRAM_BYTES, text.len - IPC_DATAGRAM_BYTES))
+        code = send_or_keep(channel, &header, span_of(text.at, IPC_DATAGRAM_BYTES), NULL, 0);
+    header.kind = kind;
+    return code < 0 ? code : send_or_keep(channel, &header, text, fds, fd_count);
+}
+
+/* ---- watching ---- */
+
+static void on_ready(struct loop_io *io, int events)
+{
+    struct ipc_channel *channel = LIST_OWNER(io, struct ipc_channel, io);
+
+    if (events & LOOP_WRITE)
+        send_waiting(channel);
+    if (events & LOOP_READ)
+        channel->ready(channel);
+}
+
+void ipc_watch(struct ipc_channel *channel, struct loop *loop,
+               void (*ready)(struct ipc_channel *channel))
+{
+    channel->loop = loop;
+    channel->ready = ready;
+    watch(channel);
+}
+
+void ipc_unwatch(struct ipc_channel *channel)
+{
+    struct list *node;
+
+    if (channel->loop)
+        loop_io_stop(channel->loop, &channel->io);
+    while ((node = list_take(&channel->waiting)) != NULL)
+        waiting_free(LIST_OWNER(node, struct waiting, node));
+    channel->waiting_bytes = 0;
+}
+
+void ipc_close(struct ipc_channel *channel)
+{
+    if (channel->fd < 0)
+        return;
+    ipc_unwatch(channel);
+    buf_fini(&channel->pieces);
+    close(channel->fd);
+    channel->fd = -1;
+}
+
+/* ---- receiving ---- */
+
 static void take_fds(struct ipc_message *message, struct msghdr *received)
 {
     for (struct cmsghdr *part = CMSG_FIRSTHDR(received); part; part = CMSG_NXTHDR(received, part)) {
@@ -75,17 +243,15 @@ static void take_fds(struct ipc_message *message, struct msghdr *received)
     }
 }
 
-int ipc_receive(int fd, struct ipc_message *message)
+/* One datagram, whose text is appended to the pieces before it. */
+static int receive_datagram(struct ipc_channel *channel, struct header *header,
+                            struct ipc_message *message)
 {
-    struct header header;
     union control control;
-    ssize_t got;
-
-    message->text = (struct buf){0};
-    message->fd_count = 0;
     struct iovec parts[2] = {
-        {.iov_base = &header, .iov_len = sizeof(header)},
-        {.iov_base = buf_reserve(&message->text, IPC_MAX_BYTES), .iov_len = IPC_MAX_BYTES},
+        {.iov_base = header, .iov_len = sizeof(*header)},
+        {.iov_base = buf_reserve(&channel->pieces, IPC_DATAGRAM_BYTES),
+         .iov_len = IPC_DATAGRAM_BYTES},
     };
     struct msghdr received = {
         .msg_iov = parts,
@@ -93,22 +259,41 @@ int ipc_receive(int fd, struct ipc_message *message)
         .msg_control = control.bytes,
         .msg_controllen = sizeof(control.bytes),
     };
+    ssize_t got;
 
     do
-        got = recvmsg(fd, &received, MSG_CMSG_CLOEXEC);
+        got = recvmsg(channel->fd, &received, MSG_CMSG_CLOEXEC);
     while (got < 0 && errno == EINTR);
-    if (got > 0)
-        take_fds(message, &received);
-    if (got < (ssize_t)sizeof(header) || header.magic != MAGIC || header.version != VERSION ||
-        (received.msg_flags & (MSG_TRUNC | MSG_CTRUNC))) {
-        int code = got == 0 ? ERR_CLOSED : got < 0 ? err_from_errno(errno) : ERR_INVALID;
+    if (got < 0)
+        return err_from_errno(errno) == ERR_RESET ? ERR_CLOSED : err_from_errno(errno);
+    if (got == 0)
+        return ERR_CLOSED;
+    take_fds(message, &received);
+    if (got < (ssize_t)sizeof(*header) || header->magic != MAGIC || header->version != VERSION ||
+        (received.msg_flags & (MSG_TRUNC | MSG_CTRUNC)))
+        return ERR_INVALID;
+    buf_added(&channel->pieces, (size_t)got - sizeof(*header));
+    return buf_len(&channel->pieces) > IPC_TEXT_BYTES ? ERR_INVALID : 0;
+}
 
+int ipc_receive(struct ipc_channel *channel, struct ipc_message *message)
+{
+    struct header header;
+    int code;
+
+    message->text = (struct buf){0};
+    message->fd_count = 0;
+    do
+        code = receive_datagram(channel, &header, message);
+    while (code == 0 && header.kind == IPC_PIECE);
+    if (code < 0) {
         ipc_message_fini(message);
-        return code == ERR_RESET ? ERR_CLOSED : code;
+        return code;
     }
     message->kind = header.kind;
     message->value = header.value;
-    buf_added(&message->text, (size_t)got - sizeof(header));
+    message->text = channel->pieces;
+    channel->pieces = (struct buf){0};
     return 0;
 }
 
@@ -121,10 +306,30 @@ void ipc_message_fini(struct ipc_message *message)
     buf_fini(&message->text);
 }
 
+/* ---- pairs ---- */
+
 void pairs_add(struct buf *pairs, const char *key, const char *value)
 {
     buf_append(pairs, span_of(key, strlen(key) + 1));
     buf_append(pairs, span_of(value, strlen(value) + 1));
+}
+
+void pairs_add_number(struct buf *pairs, const char *key, unsigned value)
+{
+    char text[16];
+
+    snprintf(text, sizeof(text), "%u", value);
+    pairs_add(pairs, key, text);
+}
+
+void pairs_add_prefixed(struct buf *pairs, const char *prefix, struct span from)
+{
+    const char *key, *value;
+
+    while (pairs_next(&from, &key, &value)) {
+        buf_append(pairs, span_str(prefix));
+        pairs_add(pairs, key, value);
+    }
 }
 
 /* The string at the start of *rest; NULL when no NUL ends it. */
@@ -147,4 +352,14 @@ bool pairs_next(struct span *rest, const char **key, const char **value)
         return false;
     *value = next_string(rest);
     return *value != NULL;
+}
+
+const char *pairs_find(struct span pairs, const char *key)
+{
+    const char *at, *value, *found = NULL;
+
+    while (pairs_next(&pairs, &at, &value))
+        if (strcmp(at, key) == 0)
+            found = value;
+    return found;
 }

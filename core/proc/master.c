@@ -27,6 +27,7 @@
 #define WORKER_DESCRIPTORS  2  /* that the master holds for a worker, beside its sockets */
 #define WATCH_MOST_MS       1000
 #define KILL_AFTER_DRAIN_MS 2000
+#define ANNOUNCED_ADDRESSES 16
 
 static void end_workers(struct master *master, int64_t ms);
 
@@ -45,69 +46,11 @@ void master_fail(struct master *master, int exit_code, const char *format, ...)
     end_workers(master, 0);
 }
 
-/* ---- settings, user, logs */
-
-/* A URL is understood only now, when all is known that may replace it: says where it came from. */
-static int read_urls(struct master *master, struct span app, struct err_text *text)
-{
-    const char *from = master->options->urls_from, *key, *value, *place = NULL;
-    struct err_text wrong;
-    int code = endpoints_parse(&master->endpoints, master->settings.urls, &wrong);
-
-    if (code == 0)
-        return 0;
-    while (pairs_next(&app, &key, &value))
-        if (strcmp(key, "urls" VM_SETTING_PLACE) == 0)
-            place = value;
-    if (from[0] || place == NULL)
-        return err_set(text, wrong.exit_code, code, "%s: %s", from, wrong.text);
-    return err_set(text, wrong.exit_code, code, "%s: urls: %s", place, wrong.text);
-}
-
-/* What app asked for lies between what the terminal suggests and what the command line says. */
-static int read_settings(struct master *master, struct span app, struct err_text *text)
-{
-    const struct options *options = master->options;
-    struct span defaults = buf_span(&options->defaults), overrides = buf_span(&options->overrides);
-    int code;
-
-    settings_init(&master->settings);
-    code = options_apply(&master->settings, defaults, false, "default", text);
-    if (code == 0)
-        code = options_apply(&master->settings, app, true, options->app, text);
-    if (code == 0)
-        code = options_apply(&master->settings, overrides, false, "option", text);
-    if (code == 0)
-        code = read_urls(master, app, text);
-    return code;
-}
-
-struct pairs_of {
-    const struct settings *settings;
-    struct buf *pairs;
-};
-
-static void add_server_setting(void *arg, const char *key)
-{
-    struct pairs_of *of = arg;
-    char value[sizeof(of->settings->urls)];
-
-    if (settings_scope(key) != SETTING_SERVER)
-        return;
-    settings_get(of->settings, key, value, sizeof(value));
-    pairs_add(of->pairs, key, value);
-}
-
-void master_server_settings(const struct master *master, struct buf *pairs)
-{
-    struct pairs_of of = {.settings = &master->settings, .pairs = pairs};
-
-    settings_each(add_server_setting, &of);
-}
+/* ---- user, descriptors */
 
 static int find_user(struct master *master, struct err_text *text)
 {
-    const char *name = master->settings.user;
+    const char *name = master->apps.settings.user;
     const struct passwd *user;
 
     if (name[0] == '\0')
@@ -125,31 +68,6 @@ static int find_user(struct master *master, struct err_text *text)
     return 0;
 }
 
-/* Opens both logs, again if they are open; on failure what was open stays. */
-static int open_logs(struct master *master, struct err_text *text)
-{
-    const struct settings *settings = &master->settings;
-    bool is_json = strcmp(settings->error_log_format, "json") == 0;
-    const char *path = settings->error_log[0] ? settings->error_log : "-";
-    int error_fd, access_fd = -1;
-
-    if (strcmp(path, "off") == 0)
-        return err_set(text, EXIT_OPTION, ERR_INVALID, "error_log=off: a file or - is needed");
-    error_fd = log_file_open(path, text);
-    if (error_fd >= 0 && (access_fd = log_file_open(settings->access_log, text)) < -1) {
-        log_file_close(error_fd);
-        return access_fd;
-    }
-    if (error_fd < 0)
-        return error_fd;
-    log_file_close(master->access_fd);
-    master->access_fd = access_fd;
-    master->error_fd = error_fd;
-    log_setup(error_fd, (enum log_level)log_level_parse(span_str(settings->log_level)),
-              is_json ? LOG_JSON : LOG_TEXT, "master");
-    return 0;
-}
-
 /* Takes all that we may have; each worker inherits it. */
 static int raise_descriptors(struct rlimit *limit)
 {
@@ -159,10 +77,9 @@ static int raise_descriptors(struct rlimit *limit)
     return setrlimit(RLIMIT_NOFILE, limit);
 }
 
-static int check_descriptors(const struct master *master, struct err_text *text)
+static int check_descriptors(unsigned workers, unsigned addresses, struct err_text *text)
 {
-    unsigned workers = (unsigned)master->settings.workers;
-    unsigned per_worker = WORKER_DESCRIPTORS + endpoints_sockets(&master->endpoints);
+    unsigned per_worker = WORKER_DESCRIPTORS + addresses;
     unsigned long long needed = SPARE_DESCRIPTORS + (unsigned long long)workers * per_worker;
     struct rlimit limit = {0};
 
@@ -175,37 +92,22 @@ static int check_descriptors(const struct master *master, struct err_text *text)
 
 /* ---- the start */
 
-static void open_sockets(struct master *master, struct err_text *text)
-{
-    unsigned workers = (unsigned)master->settings.workers;
-    int count;
-
-    master->socket_stride = endpoints_sockets(&master->endpoints);
-    master->sockets = mem_alloc(sizeof(int) * master->socket_stride * workers);
-    count = endpoints_open(&master->endpoints, workers, master->sockets, text);
-    if (count < 0) {
-        mem_free(master->sockets);
-        master->sockets = NULL;
-        master_fail(master, text->exit_code, "%s", text->text);
-        return;
-    }
-    master->socket_count = (unsigned)count;
-}
-
-void master_app_loaded(struct master *master, struct span pairs)
+void master_apps_loaded(struct master *master, struct span asked)
 {
     unsigned workers;
     struct err_text text;
 
-    if (read_settings(master, pairs, &text) < 0 || find_user(master, &text) < 0 ||
-        check_descriptors(master, &text) < 0 || open_logs(master, &text) < 0) {
+    if (apps_loaded(&master->apps, asked, &text) < 0 || find_user(master, &text) < 0 ||
+        logs_open(&master->logs, &master->apps.settings, &text) < 0) {
         master_fail(master, text.exit_code, "%s", text.text);
         return;
     }
-    open_sockets(master, &text);
-    if (master->sockets == NULL)
+    workers = master->endpoints.slots = (unsigned)master->apps.settings.workers;
+    if (check_descriptors(workers, 2, &text) < 0 ||
+        apps_open(&master->apps, &master->endpoints, asked, &text) < 0) {
+        master_fail(master, text.exit_code, "%s", text.text);
         return;
-    workers = (unsigned)master->settings.workers;
+    }
     tally_use(master->tally, workers);
     slot_serve(master->slots[0]);
     for (; master->slot_count < workers && master->state == MASTER_STARTING;) {
@@ -216,26 +118,35 @@ void master_app_loaded(struct master *master, struct span pairs)
     }
 }
 
+static void print_apps(const struct master *master, struct buf *out)
+{
+    const struct options *options = master->options;
+
+    for (unsigned i = 0; i < options->app_count; i++)
+        buf_printf(out, "%s%s", i ? ", " : "", options->apps[i]);
+}
+
 static void announce(struct master *master)
 {
-    struct buf urls = {0};
+    struct buf urls = {0}, apps = {0};
     struct log_line line;
     unsigned workers = master->slot_count;
-    bool seen = master->error_fd == STDERR_FILENO && isatty(STDERR_FILENO);
+    bool seen = master->logs.error_fd == STDERR_FILENO && isatty(STDERR_FILENO);
 
-    endpoints_print(&master->endpoints, &urls);
-    printf("moonquay: serving %s on %.*s with %u worker%s (Ctrl-C stops)\n", master->options->app,
-           (int)buf_len(&urls), buf_span(&urls).at, workers, workers == 1 ? "" : "s");
+    apps_print_addresses(&master->apps, ANNOUNCED_ADDRESSES, &urls);
+    print_apps(master, &apps);
+    printf("moonquay: serving %.*s on %.*s with %u worker%s (Ctrl-C stops)\n", (int)buf_len(&apps),
+           buf_span(&apps).at, (int)buf_len(&urls), buf_span(&urls).at, workers,
+           workers == 1 ? "" : "s");
     fflush(stdout);
     /* Who sits at the terminal has just read it. */
     log_begin(&line, seen ? LOG_DEBUG : LOG_INFO, "started", NULL);
-    log_str(&line, "app", master->options->app);
+    log_span(&line, "app", buf_span(&apps));
     log_span(&line, "urls", buf_span(&urls));
     log_int(&line, "workers", workers);
     log_end(&line);
     buf_fini(&urls);
-    if (master->socket_count < master->socket_stride)
-        log_event(LOG_INFO, "ipv6_missing", "this machine has no IPv6: only IPv4 is served");
+    buf_fini(&apps);
     if (geteuid() == 0 && master->uid == 0)
         log_event(LOG_WARN, "running_as_root", "the workers run as root; --user NAME changes that");
 }
@@ -244,10 +155,10 @@ static void announce(struct master *master)
 static void on_watchdog(struct loop_alarm *alarm)
 {
     struct master *master = LIST_OWNER(alarm, struct master, watchdog);
-    int64_t interval_ms = master->settings.watchdog_ms / 4, now;
+    int64_t interval_ms = master->apps.settings.watchdog_ms / 4, now;
     struct timespec time;
 
-    if (master->settings.watchdog_ms == SETTING_OFF)
+    if (master->apps.settings.watchdog_ms == SETTING_OFF)
         return;
     if (interval_ms > WATCH_MOST_MS)
         interval_ms = WATCH_MOST_MS;
@@ -262,7 +173,7 @@ static void on_watchdog(struct loop_alarm *alarm)
 
 void master_slot_serving(struct master *master)
 {
-    if (master->state != MASTER_STARTING || master->slot_count < master->settings.workers)
+    if (master->state != MASTER_STARTING || master->slot_count < master->apps.settings.workers)
         return;
     for (unsigned i = 0; i < master->slot_count; i++)
         if (master->slots[i]->state != SLOT_SERVING)
@@ -288,20 +199,19 @@ void master_slot_gone(struct master *master)
         loop_stop(master->loop);
 }
 
-static void close_sockets(struct master *master)
-{
-    for (unsigned i = 0; i < master->slot_count && master->sockets; i++)
-        for (unsigned j = 0; j < master->socket_count; j++)
-            close(master->sockets[i * master->socket_stride + j]);
-    mem_free(master->sockets);
-    master->sockets = NULL;
-    master->socket_count = 0;
-}
-
 static void kill_workers(struct master *master)
 {
     for (unsigned i = 0; i < master->slot_count; i++)
         slot_kill(master->slots[i]);
+}
+
+void master_settings_changed(struct master *master)
+{
+    const struct settings *settings = &master->apps.settings;
+
+    log_set_level((enum log_level)log_level_parse(span_str(settings->log_level)));
+    if (master->state == MASTER_SERVING)
+        on_watchdog(&master->watchdog);
 }
 
 static void on_drain_over(struct loop_alarm *alarm)
@@ -321,7 +231,7 @@ static void end_workers(struct master *master, int64_t ms)
 {
     master->state = MASTER_STOPPING;
     loop_alarm_stop(master->loop, &master->watchdog);
-    close_sockets(master);
+    endpoints_close_all(&master->endpoints);
     for (unsigned i = 0; i < master->slot_count; i++)
         slot_stop(master->slots[i]);
     loop_alarm_start(master->loop, &master->drain, (double)(ms + KILL_AFTER_DRAIN_MS) / 1000);
@@ -331,8 +241,8 @@ static void end_workers(struct master *master, int64_t ms)
 void master_stop(struct master *master)
 {
     log_event(LOG_INFO, "stopping", "running requests may go on for %lld ms",
-              (long long)master->settings.drain_ms);
-    end_workers(master, master->settings.drain_ms);
+              (long long)master->apps.settings.drain_ms);
+    end_workers(master, master->apps.settings.drain_ms);
 }
 
 static void on_stop(struct loop_signal *signal, int number)
@@ -357,13 +267,11 @@ static void on_child(struct loop_signal *signal, int number)
         slot_reap(master->slots[i], false);
 }
 
-static void on_reopen(struct loop_signal *signal, int number)
+static void reopen_logs(struct master *master)
 {
-    struct master *master = LIST_OWNER(signal, struct master, on_usr1);
     struct err_text text;
 
-    (void)number;
-    if (open_logs(master, &text) < 0) {
+    if (logs_open(&master->logs, &master->apps.settings, &text) < 0) {
         log_event(LOG_ERROR, "reopen_failed", "%s; the old log is kept", text.text);
         return;
     }
@@ -371,6 +279,18 @@ static void on_reopen(struct loop_signal *signal, int number)
         if (master->slots[i]->pid != 0)
             slot_send_logs(master->slots[i]);
     log_event(LOG_INFO, "reopened", NULL);
+}
+
+static void on_reopen(struct loop_signal *signal, int number)
+{
+    (void)number;
+    reopen_logs(LIST_OWNER(signal, struct master, on_usr1));
+}
+
+void master_rotate_log(struct master *master)
+{
+    if (logs_rotate(&master->logs, &master->apps.settings))
+        reopen_logs(master);
 }
 
 static void on_reload(struct loop_signal *signal, int number)
@@ -394,8 +314,9 @@ static void set_up_signals(struct master *master)
 
 static int set_up(struct master *master, struct err_text *text)
 {
-    if (read_settings(master, SPAN_NONE, text) < 0 || find_user(master, text) < 0 ||
-        check_descriptors(master, text) < 0 || open_logs(master, text) < 0)
+    if (apps_init(&master->apps, master->options, text) < 0 || find_user(master, text) < 0 ||
+        check_descriptors((unsigned)master->apps.settings.workers, 2, text) < 0 ||
+        logs_open(&master->logs, &master->apps.settings, text) < 0)
         return ERR_INVALID;
     master->tally = tally_create(MAX_WORKERS, &master->tally_fd);
     master->loop = master->tally ? loop_new() : NULL;
@@ -416,16 +337,17 @@ static void clean_up(struct master *master)
     kill_workers(master);
     for (unsigned i = 0; i < master->slot_count; i++)
         slot_reap(master->slots[i], true);
-    close_sockets(master);
+    endpoints_close_all(&master->endpoints);
+    changes_fini(&master->changes);
     for (unsigned i = 0; i < master->slot_count; i++)
         slot_free(master->slots[i]);
     mem_free(master->slots);
     loop_free(master->loop);
     tally_close(master->tally);
+    apps_fini(&master->apps);
     if (master->tally_fd >= 0)
         close(master->tally_fd);
-    log_file_close(master->access_fd);
-    log_reopen(STDERR_FILENO);
+    logs_close(&master->logs);
 }
 
 int master_run(const struct options *options)
@@ -435,9 +357,9 @@ int master_run(const struct options *options)
     int status;
 
     master->options = options;
+    changes_init(&master->changes);
     master->tally_fd = -1;
-    master->error_fd = STDERR_FILENO;
-    master->access_fd = -1;
+    logs_init(&master->logs);
     if (set_up(master, &text) < 0) {
         fprintf(stderr, "moonquay: %s\n", text.text);
         master->status = text.exit_code;

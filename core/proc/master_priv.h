@@ -5,7 +5,11 @@
 #include <sys/types.h>
 
 #include "net/loop.h"
-#include "proc/endpoint.h"
+#include "proc/apps.h"
+#include "proc/changes.h"
+#include "proc/endpoints.h"
+#include "proc/ipc.h"
+#include "proc/logs.h"
 #include "proc/master.h"
 #include "route/tally.h"
 
@@ -13,7 +17,7 @@
 
 enum slot_state {
     SLOT_EMPTY,   /* no worker; perhaps one is due */
-    SLOT_LOADING, /* it loads the app */
+    SLOT_LOADING, /* it loads the apps */
     SLOT_LOADED,  /* it has its sockets, or will */
     SLOT_SERVING,
 };
@@ -24,8 +28,10 @@ struct slot {
     unsigned index;
     enum slot_state state;
     pid_t pid; /* 0: none */
-    int ipc_fd;
-    struct loop_io ipc;
+    struct ipc_channel ipc;
+    unsigned loading_app; /* the index of the app that it has begun to load */
+    unsigned applied; /* the last version of the state that it has confirmed */
+    bool told;        /* it has been sent the state, and is sent each change */
     struct loop_alarm respawn;
     int64_t spawned_ms;
     unsigned early_deaths; /* in a row, soon after their start */
@@ -37,7 +43,8 @@ enum master_state { MASTER_STARTING, MASTER_SERVING, MASTER_STOPPING };
 
 struct master {
     const struct options *options;
-    struct settings settings;
+    struct apps apps;
+    struct changes changes;
     enum master_state state;
     struct loop *loop;
     struct loop_signal on_int, on_term, on_child, on_usr1, on_hup;
@@ -47,10 +54,8 @@ struct master {
     int tally_fd;
     uid_t uid; /* of the workers; 0: ours */
     gid_t gid;
-    int error_fd, access_fd; /* 2 for standard error; access_fd -1: no access log */
+    struct logs logs;
     struct endpoints endpoints;
-    int *sockets; /* socket_stride for each slot, the first socket_count of them open */
-    unsigned socket_stride, socket_count;
     struct slot **slots;
     unsigned slot_count;
     int status;
@@ -65,11 +70,14 @@ void master_fail(struct master *master, int exit_code, const char *format, ...)
 /* Begins to stop, as by a signal: workers finish what runs. */
 void master_stop(struct master *master);
 
-/* Adds the settings in force of server scope. */
-void master_server_settings(const struct master *master, struct buf *pairs);
+/* The first worker has loaded the apps and says what they asked for. */
+void master_apps_loaded(struct master *master, struct span asked);
 
-/* The first worker has loaded the app and says what the app asked for. */
-void master_app_loaded(struct master *master, struct span pairs);
+/* The HTTP error log has reached its size. */
+void master_rotate_log(struct master *master);
+
+/* What the master itself does by a setting of the server. */
+void master_settings_changed(struct master *master);
 void master_slot_serving(struct master *master);
 void master_slot_gone(struct master *master);
 
@@ -80,8 +88,17 @@ void slot_free(struct slot *slot); /* its worker must be gone */
 /* Starts a worker; when that fails, tries again later, or fails the start. */
 void slot_spawn(struct slot *slot);
 
-/* Gives a loaded worker the slot's sockets. */
+/* Gives a loaded worker the state of the apps and the slot's sockets. */
 void slot_serve(struct slot *slot);
+
+/* Tells the worker of sockets that were opened behind last_id, and of those without a use. */
+void slot_tell_sockets(struct slot *slot, unsigned last_id);
+
+/* Sends a message; a worker that takes none is as good as stuck, and killed. */
+void slot_post(struct slot *slot, enum ipc_kind kind, unsigned value, struct span text);
+
+/* How many workers the slot has had: tells one from the next. */
+uint32_t slot_generation(const struct slot *slot);
 
 /* Sends the log files to its worker. */
 void slot_send_logs(struct slot *slot);

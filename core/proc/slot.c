@@ -43,45 +43,81 @@ struct slot *slot_new(struct master *master, unsigned index)
 
     slot->master = master;
     slot->index = index;
-    slot->ipc_fd = -1;
+    slot->ipc.fd = -1;
     slot->lent_to = -1;
     loop_alarm_init(&slot->respawn, on_respawn);
     return slot;
 }
 
-static void close_channel(struct slot *slot)
-{
-    if (slot->ipc_fd < 0)
-        return;
-    loop_io_stop(slot->master->loop, &slot->ipc);
-    close(slot->ipc_fd);
-    slot->ipc_fd = -1;
-}
-
 void slot_free(struct slot *slot)
 {
     CHECK(slot->pid == 0);
-    close_channel(slot);
+    ipc_close(&slot->ipc);
     loop_alarm_stop(slot->master->loop, &slot->respawn);
     mem_free(slot);
 }
 
-static const int *sockets_of(const struct slot *slot)
+uint32_t slot_generation(const struct slot *slot)
 {
-    return slot->master->sockets + slot->index * slot->master->socket_stride;
+    return tally_slot(slot->master->tally, slot->index)->generation;
 }
 
-/* A worker that does not take its messages is as good as stuck. */
 static void post(struct slot *slot, enum ipc_kind kind, unsigned value, struct span text,
                  const int *fds, unsigned fd_count)
 {
-    int code = ipc_send(slot->ipc_fd, kind, value, text, fds, fd_count);
+    int code =
+        slot->ipc.fd < 0 ? ERR_RESET : ipc_send(&slot->ipc, kind, value, text, fds, fd_count);
 
     if (code < 0 && code != ERR_RESET) {
         log_event(LOG_ERROR, "ipc_failed", "worker %u takes no messages: %s", slot->index,
                   err_message(code));
         slot_kill(slot);
     }
+}
+
+void slot_post(struct slot *slot, enum ipc_kind kind, unsigned value, struct span text)
+{
+    post(slot, kind, value, text, NULL, 0);
+}
+
+/* ---- sockets */
+
+/* Sends to slot the socket that owner has at this endpoint. */
+static void send_socket(struct slot *slot, const struct slot *owner,
+                        const struct endpoint *endpoint)
+{
+    struct buf pairs = {0};
+    char ip[NET_ADDR_TEXT];
+
+    net_addr_ip(&endpoint->addr, ip);
+    pairs_add_number(&pairs, "id", endpoint->id);
+    pairs_add(&pairs, "ip", ip);
+    pairs_add_number(&pairs, "port", endpoint->addr.port);
+    pairs_add_number(&pairs, "https", endpoint->https);
+    post(slot, IPC_SOCKET, owner->index, buf_span(&pairs), &endpoint->sockets[owner->index], 1);
+    buf_fini(&pairs);
+}
+
+static void send_sockets(struct slot *slot, const struct slot *owner, unsigned last_id)
+{
+    const struct endpoints *endpoints = &slot->master->endpoints;
+
+    for (unsigned i = 0; i < endpoints->count; i++)
+        if (endpoints->at[i].uses > 0 && endpoints->at[i].id > last_id)
+            send_socket(slot, owner, &endpoints->at[i]);
+}
+
+void slot_tell_sockets(struct slot *slot, unsigned last_id)
+{
+    const struct master *master = slot->master;
+
+    send_sockets(slot, slot, last_id);
+    for (unsigned i = 0; i < master->slot_count; i++)
+        if (master->slots[i]->lent_to == (int)slot->index)
+            send_sockets(slot, master->slots[i], last_id);
+    for (unsigned i = 0; i < master->endpoints.count; i++)
+        if (master->endpoints.at[i].uses == 0)
+            slot_post(slot, IPC_CLOSE, master->endpoints.at[i].id, SPAN_NONE);
 }
 
 /* ---- lending */
@@ -91,7 +127,7 @@ static void take_back(struct slot *slot)
     struct slot **slots = slot->master->slots;
 
     if (slot->lent_to >= 0 && slots[slot->lent_to]->state == SLOT_SERVING)
-        post(slots[slot->lent_to], IPC_RETURN, slot->index, SPAN_NONE, NULL, 0);
+        slot_post(slots[slot->lent_to], IPC_RETURN, slot->index, SPAN_NONE);
     slot->lent_to = -1;
 }
 
@@ -106,8 +142,7 @@ static void lend(struct slot *slot)
         if (master->slots[index]->state != SLOT_SERVING)
             continue;
         slot->lent_to = (int)index;
-        post(master->slots[index], IPC_LEND, slot->index, SPAN_NONE, sockets_of(slot),
-             master->socket_count);
+        send_sockets(master->slots[index], slot, 0);
         return;
     }
 }
@@ -128,39 +163,37 @@ static void settle_loans(struct master *master)
 
 void slot_serve(struct slot *slot)
 {
-    struct master *master = slot->master;
-    struct buf pairs = {0};
+    struct buf state = {0};
 
-    master_server_settings(master, &pairs);
+    apps_state(&slot->master->apps, &state);
     slot_send_logs(slot);
-    post(slot, IPC_SERVE, 0, buf_span(&pairs), sockets_of(slot), master->socket_count);
-    buf_fini(&pairs);
+    slot_post(slot, IPC_SERVE, 0, buf_span(&state));
+    slot->told = true;
+    slot->applied = slot->master->changes.version;
+    send_sockets(slot, slot, 0);
+    slot_post(slot, IPC_SYNC, slot->applied, SPAN_NONE);
+    buf_fini(&state);
 }
 
 static void on_ready(struct slot *slot, struct span pairs)
 {
     slot->state = SLOT_LOADED;
-    if (slot->master->sockets)
+    if (slot->master->apps.prefixes)
         slot_serve(slot);
     else
-        master_app_loaded(slot->master, pairs);
+        master_apps_loaded(slot->master, pairs);
 }
 
 static void on_failed(struct slot *slot, const struct ipc_message *message)
 {
     struct span text = buf_span(&message->text);
-
-    if (slot->master->state == MASTER_STARTING) {
-        const char *app = slot->master->options->app;
-        bool names_app = memmem(text.at, text.len, app, strlen(app)) != NULL;
-
-        master_fail(slot->master, (int)message->value, "%s%s%.*s", names_app ? "" : app,
-                    names_app ? "" : ": ", (int)text.len, text.at);
-        return;
-    }
     struct log_line line;
 
-    log_begin(&line, LOG_ERROR, "worker_failed", "the app could not be loaded");
+    if (slot->master->state == MASTER_STARTING) {
+        master_fail(slot->master, (int)message->value, "%.*s", (int)text.len, text.at);
+        return;
+    }
+    log_begin(&line, LOG_ERROR, "worker_failed", "an app could not be loaded");
     log_int(&line, "slot", slot->index);
     log_span(&line, "reason", text);
     log_end(&line);
@@ -175,55 +208,55 @@ static void on_serving(struct slot *slot)
     master_slot_serving(slot->master);
 }
 
+static void on_applied(struct slot *slot, unsigned version)
+{
+    slot->applied = version;
+    changes_settle(slot->master);
+}
+
+static void handle(struct slot *slot, const struct ipc_message *message)
+{
+    struct master *master = slot->master;
+    bool stopping = master->state == MASTER_STOPPING;
+
+    if (message->kind == IPC_READY && slot->state == SLOT_LOADING && !stopping)
+        on_ready(slot, buf_span(&message->text));
+    else if (message->kind == IPC_LOADING && message->value < master->apps.count)
+        slot->loading_app = message->value;
+    else if (message->kind == IPC_FAILED)
+        on_failed(slot, message);
+    else if (message->kind == IPC_SERVING && slot->state == SLOT_LOADED)
+        on_serving(slot);
+    else if (message->kind == IPC_APPLIED)
+        on_applied(slot, message->value);
+    else if (message->kind == IPC_ASK)
+        changes_asked(master, slot, message);
+    else if (message->kind == IPC_LOG_FULL)
+        master_rotate_log(master);
+    else if (message->kind == IPC_SHUTDOWN && !stopping)
+        master_stop(master);
+}
+
 static void read_messages(struct slot *slot)
 {
     struct ipc_message message;
     int code = ERR_CLOSED;
 
     /* The channel may be closed while a message is handled. */
-    while (slot->ipc_fd >= 0 && (code = ipc_receive(slot->ipc_fd, &message)) == 0) {
-        bool stopping = slot->master->state == MASTER_STOPPING;
-
-        if (message.kind == IPC_READY && slot->state == SLOT_LOADING && !stopping)
-            on_ready(slot, buf_span(&message.text));
-        else if (message.kind == IPC_FAILED)
-            on_failed(slot, &message);
-        else if (message.kind == IPC_SERVING && slot->state == SLOT_LOADED)
-            on_serving(slot);
-        else if (message.kind == IPC_SHUTDOWN && !stopping)
-            master_stop(slot->master);
+    while (slot->ipc.fd >= 0 && (code = ipc_receive(&slot->ipc, &message)) == 0) {
+        handle(slot, &message);
         ipc_message_fini(&message);
     }
-    if (code == ERR_CLOSED && slot->ipc_fd >= 0)
-        loop_io_stop(slot->master->loop, &slot->ipc); /* its death is told by SIGCHLD */
+    if (code != ERR_AGAIN && slot->ipc.fd >= 0)
+        ipc_unwatch(&slot->ipc); /* its death is told by SIGCHLD */
 }
 
-static void on_message(struct loop_io *io, int events)
+static void on_message(struct ipc_channel *channel)
 {
-    (void)events;
-    read_messages(LIST_OWNER(io, struct slot, ipc));
+    read_messages(LIST_OWNER(channel, struct slot, ipc));
 }
 
 /* ---- birth */
-
-static void add_prefixed(struct buf *pairs, const char *prefix, struct span from)
-{
-    const char *key, *value;
-    char name[160];
-
-    while (pairs_next(&from, &key, &value)) {
-        snprintf(name, sizeof(name), "%s%s", prefix, key);
-        pairs_add(pairs, name, value);
-    }
-}
-
-static void add_number(struct buf *pairs, const char *key, unsigned value)
-{
-    char text[16];
-
-    snprintf(text, sizeof(text), "%u", value);
-    pairs_add(pairs, key, text);
-}
 
 /* The first words wait in the channel before the worker exists. */
 static int send_config(struct slot *slot)
@@ -232,17 +265,18 @@ static int send_config(struct slot *slot)
     const struct options *options = master->options;
     struct buf pairs = {0};
 
-    add_number(&pairs, "slot", slot->index);
+    pairs_add_number(&pairs, "slot", slot->index);
     if (master->uid != 0) {
-        add_number(&pairs, "uid", master->uid);
-        add_number(&pairs, "gid", master->gid);
+        pairs_add_number(&pairs, "uid", master->uid);
+        pairs_add_number(&pairs, "gid", master->gid);
     }
-    pairs_add(&pairs, "app", options->app);
+    for (unsigned i = 0; i < options->app_count; i++)
+        pairs_add(&pairs, "app", options->apps[i]);
     pairs_add(&pairs, "lua_dir", options->lua_dir);
-    add_prefixed(&pairs, "default:", buf_span(&options->defaults));
-    add_prefixed(&pairs, "set:", buf_span(&options->overrides));
+    pairs_add_prefixed(&pairs, "default:", buf_span(&options->defaults));
+    pairs_add_prefixed(&pairs, "set:", buf_span(&options->overrides));
 
-    int code = ipc_send(slot->ipc_fd, IPC_CONFIG, 0, buf_span(&pairs), NULL, 0);
+    int code = ipc_send(&slot->ipc, IPC_CONFIG, 0, buf_span(&pairs), NULL, 0);
 
     buf_fini(&pairs);
     return code;
@@ -250,18 +284,10 @@ static int send_config(struct slot *slot)
 
 void slot_send_logs(struct slot *slot)
 {
-    const struct master *master = slot->master;
-    unsigned which = 0, count = 0;
-    int fds[2];
+    unsigned which, count;
+    int fds[LOGS_MAX];
 
-    if (master->error_fd != STDERR_FILENO) {
-        which |= IPC_LOG_ERROR;
-        fds[count++] = master->error_fd;
-    }
-    if (master->access_fd >= 0 && master->access_fd != STDERR_FILENO) {
-        which |= IPC_LOG_ACCESS;
-        fds[count++] = master->access_fd;
-    }
+    count = logs_files(&slot->master->logs, fds, &which);
     if (which != 0)
         post(slot, IPC_LOGS, which, SPAN_NONE, fds, count);
 }
@@ -352,9 +378,9 @@ void slot_spawn(struct slot *slot)
         spawn_failed(slot, err_message(code));
         return;
     }
-    slot->ipc_fd = ends[0];
-    slot->stuck = false;
-    loop_io_start(slot->master->loop, &slot->ipc, ends[0], LOOP_READ, on_message);
+    ipc_open(&slot->ipc, ends[0]);
+    ipc_watch(&slot->ipc, slot->master->loop, on_message);
+    slot->stuck = slot->told = false;
     code = send_config(slot);
     if (code == 0) {
         slot_send_logs(slot);
@@ -364,7 +390,7 @@ void slot_spawn(struct slot *slot)
 
     close(ends[1]);
     if (slot->pid <= 0) {
-        close_channel(slot);
+        ipc_close(&slot->ipc);
         spawn_failed(slot, why);
         return;
     }
@@ -387,21 +413,29 @@ static void describe_end(int status, char *out, size_t room)
         snprintf(out, room, "status %d", WEXITSTATUS(status));
 }
 
+/* Which app the worker was loading when it ended: it says so before each. */
+static const char *loaded_app(const struct slot *slot)
+{
+    unsigned index = slot->loading_app;
+
+    return slot->master->options->apps[index];
+}
+
 static void fail_start(struct slot *slot, enum slot_state state, int status)
 {
     struct master *master = slot->master;
     char end[32], seconds[32];
 
     describe_end(status, end, sizeof(end));
-    settings_get(&master->settings, "watchdog", seconds, sizeof(seconds));
+    settings_get(&master->apps.settings, "watchdog", seconds, sizeof(seconds));
     if (slot->stuck)
         master_fail(master, EXIT_APP_BROKEN,
                     "%s: it computed without a pause while it was loaded, for longer than watchdog "
                     "allows (%s s)",
-                    master->options->app, seconds);
+                    loaded_app(slot), seconds);
     else if (state == SLOT_LOADING)
         master_fail(master, EXIT_APP_BROKEN, "%s: the worker ended with %s while it loaded the app",
-                    master->options->app, end);
+                    loaded_app(slot), end);
     else
         master_fail(master, EXIT_INTERNAL, "worker %u ended with %s", slot->index, end);
 }
@@ -456,8 +490,10 @@ void slot_reap(struct slot *slot, bool wait)
     state = slot->state;
     slot->state = SLOT_EMPTY;
     slot->pid = 0;
-    close_channel(slot);
+    slot->told = false;
+    ipc_close(&slot->ipc);
     tally_clear(tally_slot(master->tally, slot->index));
+    changes_settle(master);
     if (master->state == MASTER_SERVING)
         replace(slot, pid, status);
     else if (master->state == MASTER_STARTING)
@@ -470,7 +506,7 @@ void slot_stop(struct slot *slot)
 {
     loop_alarm_stop(slot->master->loop, &slot->respawn);
     if (slot->pid != 0)
-        post(slot, IPC_STOP, 0, SPAN_NONE, NULL, 0);
+        slot_post(slot, IPC_STOP, 0, SPAN_NONE);
 }
 
 void slot_kill(struct slot *slot)
@@ -485,7 +521,7 @@ void slot_watch(struct slot *slot, int64_t now)
     int64_t silent_ms = now - __atomic_load_n(&tally->heartbeat_ms, __ATOMIC_RELAXED);
     struct log_line line;
 
-    if (slot->pid == 0 || slot->stuck || silent_ms < slot->master->settings.watchdog_ms)
+    if (slot->pid == 0 || slot->stuck || silent_ms < slot->master->apps.settings.watchdog_ms)
         return;
     slot->stuck = true;
     if (slot->master->state != MASTER_STARTING) {

@@ -1,5 +1,5 @@
 /*
- * A worker lives through four states: it loads the app, waits for its sockets, serves, and stops.
+ * A worker lives through four states: it loads the apps, waits for its sockets, serves, and stops.
  * All that it does is on one loop; what the master wants comes as messages, and the end of the
  * master is the end of the channel. A worker that ends in good order frees everything, so that a
  * leak is a bug that the sanitized build can see.
@@ -25,6 +25,7 @@
 #include "net/loop.h"
 #include "proc/ipc.h"
 #include "proc/options.h"
+#include "server/app.h"
 #include "server/server.h"
 
 #define ACCEPT_BATCH 64 /* of one socket in a turn, then the connections get theirs */
@@ -33,29 +34,47 @@ enum worker_state { WORKER_LOADING, WORKER_LOADED, WORKER_SERVING, WORKER_STOPPI
 
 struct served {
     struct listener *listener;
+    struct server_entry *entry;
     unsigned owner; /* the slot whose socket it is: ours, or one that was lent */
+    unsigned id;    /* of the endpoint */
+};
+
+struct worker_app {
+    struct worker *worker;
+    unsigned index;
+    const char *path;
+    struct settings settings;
+    struct vm *vm;
+    struct app *app;      /* in the server */
+    struct buf addresses; /* its prefixes, each ended by a NUL */
 };
 
 struct worker {
     enum worker_state state;
     unsigned index; /* of our slot */
-    struct settings settings;
-    struct buf config; /* the pairs of the first message, for as long as we live */
-    struct buf overrides;
-    const char *app, *lua_dir;
+    struct settings settings; /* of the server */
+    struct buf config;        /* the pairs of the first message, for as long as we live */
+    struct buf defaults, overrides;
+    struct buf asked; /* what the apps asked for */
+    struct worker_app apps[TALLY_APPS];
+    unsigned app_count;
+    const char *lua_dir;
     uid_t uid; /* 0: stay what we are */
     gid_t gid;
     struct loop *loop;
-    struct loop_io ipc;
+    struct ipc_channel ipc;
     struct loop_alarm heartbeat, drain;
     struct tally *tally;
     struct tally_slot *slot;
-    struct vm *vm;
+    unsigned running_vms; /* that have not come to rest, while we stop */
     struct server *server;
     struct access_log *access_log;
+    struct error_log *error_log;
+    int http_error_fd; /* -1 once error_log has it */
     int error_fd, access_fd; /* as the master sent them; access_fd is -1 once access_log has it */
     struct served *served;
     unsigned served_count;
+    bool confirmed; /* that we serve */
     int status;
 };
 
@@ -71,6 +90,8 @@ static void on_turn(void *owner)
                      (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000, __ATOMIC_RELAXED);
     if (worker->access_log)
         access_log_flush(worker->access_log);
+    if (worker->error_log)
+        error_log_flush(worker->error_log);
 }
 
 /* An idle loop must turn too, several times within the time that the master allows. */
@@ -112,8 +133,37 @@ static void take_logs(struct worker *worker, struct ipc_message *message)
                 close(worker->access_fd);
             worker->access_fd = message->fds[next];
         }
+        message->fds[next++] = -1;
+    }
+    if ((message->value & IPC_LOG_HTTP_ERROR) && next < message->fd_count) {
+        if (worker->error_log) {
+            error_log_reopen(worker->error_log, message->fds[next]);
+        } else {
+            if (worker->http_error_fd >= 0)
+                close(worker->http_error_fd);
+            worker->http_error_fd = message->fds[next];
+        }
         message->fds[next] = -1;
     }
+}
+
+static void tell(struct worker *worker, enum ipc_kind kind, unsigned value, struct span text);
+
+static void on_log_full(void *owner)
+{
+    tell(owner, IPC_LOG_FULL, IPC_LOG_HTTP_ERROR, SPAN_NONE);
+}
+
+static void open_error_log(struct worker *worker)
+{
+    const struct settings *settings = &worker->settings;
+    int fd = strcmp(settings->http_error_log, "-") == 0 ? STDERR_FILENO : worker->http_error_fd;
+    int64_t most = settings->http_error_log_max_bytes;
+
+    if (fd >= 0)
+        worker->error_log =
+            error_log_new(fd, most == SETTING_OFF ? 0 : most, on_log_full, worker);
+    worker->http_error_fd = -1;
 }
 
 static void open_access_log(struct worker *worker)
@@ -130,30 +180,57 @@ static void open_access_log(struct worker *worker)
 
 /* ---- the end */
 
-static void stop_listening(struct worker *worker, unsigned owner, bool all)
+static void stop_listening(struct worker *worker,
+                           bool (*ends)(const struct served *served, unsigned value),
+                           unsigned value)
 {
     unsigned kept = 0;
 
-    for (unsigned i = 0; i < worker->served_count; i++)
-        if (all || worker->served[i].owner == owner)
-            listener_stop(worker->served[i].listener);
-        else
-            worker->served[kept++] = worker->served[i];
+    for (unsigned i = 0; i < worker->served_count; i++) {
+        struct served *served = &worker->served[i];
+
+        if (!ends(served, value)) {
+            worker->served[kept++] = *served;
+            continue;
+        }
+        listener_stop(served->listener);
+        mem_free(served->entry);
+    }
     worker->served_count = kept;
+}
+
+static bool is_any(const struct served *served, unsigned value)
+{
+    (void)served;
+    (void)value;
+    return true;
+}
+
+static bool is_of_slot(const struct served *served, unsigned slot)
+{
+    return served->owner == slot;
+}
+
+static bool is_of_endpoint(const struct served *served, unsigned id)
+{
+    return served->id == id;
 }
 
 static void on_idle(void *owner)
 {
     struct worker *worker = owner;
 
-    loop_stop(worker->loop);
+    if (--worker->running_vms == 0)
+        loop_stop(worker->loop);
 }
 
 static void on_drained(void *owner)
 {
     struct worker *worker = owner;
 
-    vm_stop(worker->vm, on_idle, worker);
+    worker->running_vms = worker->app_count;
+    for (unsigned i = 0; i < worker->app_count; i++)
+        vm_stop(worker->apps[i].vm, on_idle, worker);
 }
 
 static void on_drain_over(struct loop_alarm *alarm)
@@ -176,7 +253,7 @@ static void stop(struct worker *worker)
         loop_stop(worker->loop);
         return;
     }
-    stop_listening(worker, 0, true);
+    stop_listening(worker, is_any, 0);
     loop_alarm_start(worker->loop, &worker->drain, (double)worker->settings.drain_ms / 1000);
     server_drain(worker->server, on_drained, worker);
 }
@@ -186,6 +263,8 @@ static void end_at_once(struct worker *worker)
 {
     if (worker->access_log)
         access_log_flush(worker->access_log);
+    if (worker->error_log)
+        error_log_flush(worker->error_log);
     _exit(EXIT_INTERNAL);
 }
 
@@ -193,43 +272,173 @@ static void end_at_once(struct worker *worker)
 
 static void tell(struct worker *worker, enum ipc_kind kind, unsigned value, struct span text)
 {
-    if (ipc_send(WORKER_IPC_FD, kind, value, text, NULL, 0) < 0)
+    if (ipc_send(&worker->ipc, kind, value, text, NULL, 0) < 0)
         end_at_once(worker);
 }
 
-static void listen_for(struct worker *worker, struct ipc_message *message, unsigned owner)
+static unsigned number_of(struct span pairs, const char *key)
 {
-    unsigned count = worker->served_count + message->fd_count;
+    const char *text = pairs_find(pairs, key);
 
-    worker->served = mem_realloc(worker->served, count * sizeof(*worker->served));
-    for (unsigned i = 0; i < message->fd_count; i++) {
-        worker->served[worker->served_count++] = (struct served){
-            .listener = listener_start(worker->loop, message->fds[i], ACCEPT_BATCH, server_accept,
-                                       worker->server),
-            .owner = owner,
-        };
-        message->fds[i] = -1;
+    return text ? (unsigned)strtoul(text, NULL, 10) : 0;
+}
+
+static void listen_to(struct worker *worker, struct ipc_message *message)
+{
+    struct span pairs = buf_span(&message->text);
+    const char *ip = pairs_find(pairs, "ip");
+    struct served served = {.owner = message->value, .id = number_of(pairs, "id")};
+    struct net_addr addr;
+
+    if (message->fd_count != 1 || ip == NULL ||
+        net_addr_parse(&addr, span_str(ip), (uint16_t)number_of(pairs, "port")) < 0)
+        return;
+    served.entry = mem_alloc(sizeof(*served.entry));
+    server_entry_init(served.entry, worker->server, &addr, number_of(pairs, "https") != 0);
+    served.listener = listener_start(worker->loop, message->fds[0], ACCEPT_BATCH, server_accept,
+                                     served.entry);
+    message->fds[0] = -1;
+    worker->served = mem_realloc(worker->served, (worker->served_count + 1) * sizeof(served));
+    worker->served[worker->served_count++] = served;
+}
+
+/* ---- the state of the apps (proc/ipc.h) */
+
+static void drop_address(struct buf *addresses, const char *address)
+{
+    struct span rest = buf_span(addresses);
+    struct buf kept = {0};
+
+    while (rest.len > 0) {
+        size_t length = strlen(rest.at) + 1;
+
+        if (strcmp(rest.at, address) != 0)
+            buf_append(&kept, span_of(rest.at, length));
+        rest = span_of(rest.at + length, rest.len - length);
+    }
+    buf_fini(addresses);
+    *addresses = kept;
+}
+
+static void change_prefix(struct worker_app *app, const char *text, bool add)
+{
+    struct url_prefix prefix;
+
+    if (url_prefix_parse(&prefix, span_str(text), NULL) < 0)
+        return;
+    if (add && app_add_prefix(app->app, &prefix) == 0)
+        buf_append(&app->addresses, span_of(text, strlen(text) + 1));
+    if (!add) {
+        app_remove_prefix(app->app, &prefix);
+        drop_address(&app->addresses, text);
+    }
+    url_prefix_fini(&prefix);
+}
+
+static void change_app(struct worker_app *app, const char *key, const char *value)
+{
+    struct err_text text;
+
+    /* Checked by the master with the same table. */
+    if (strcmp(key, IPC_ADD_PREFIX) == 0)
+        change_prefix(app, value, true);
+    else if (strcmp(key, IPC_DROP_PREFIX) == 0)
+        change_prefix(app, value, false);
+    else
+        CHECK(settings_set(&app->settings, key, value, "", &text) == 0);
+}
+
+static void change_server(struct worker *worker, const char *key, const char *value)
+{
+    struct err_text text;
+
+    CHECK(settings_set(&worker->settings, key, value, "", &text) == 0);
+    for (unsigned i = 0; i < worker->app_count; i++)
+        CHECK(settings_set(&worker->apps[i].settings, key, value, "", &text) == 0);
+}
+
+static void apply_change(struct worker *worker, struct span pairs)
+{
+    const size_t server_scope = strlen(IPC_SERVER_SCOPE);
+    const char *key, *value;
+
+    while (pairs_next(&pairs, &key, &value)) {
+        char *rest;
+        unsigned index;
+
+        if (strncmp(key, IPC_SERVER_SCOPE, server_scope) == 0) {
+            change_server(worker, key + server_scope, value);
+            continue;
+        }
+        index = (unsigned)strtoul(key, &rest, 10);
+        CHECK(index < worker->app_count && *rest == ':');
+        change_app(&worker->apps[index], rest + 1, value);
+    }
+    log_set_level((enum log_level)log_level_parse(span_str(worker->settings.log_level)));
+    for (unsigned i = 0; i < worker->app_count; i++) {
+        vm_set_addresses(worker->apps[i].vm, buf_span(&worker->apps[i].addresses));
+        app_apply_settings(worker->apps[i].app);
     }
 }
 
+/* ---- serving */
+
+static void open_server(struct worker *worker)
+{
+    struct server_parts parts = {
+        .loop = worker->loop,
+        .settings = &worker->settings,
+        .tally = worker->tally,
+        .slot = worker->index,
+        .access_log = worker->access_log,
+        .error_log = worker->error_log,
+    };
+
+    if (getrandom(&parts.boot, sizeof(parts.boot), 0) != sizeof(parts.boot))
+        parts.boot = (uint64_t)getpid() << 20 ^ (uint64_t)loop_now_ms(worker->loop);
+    worker->server = server_new(&parts);
+    for (unsigned i = 0; i < worker->app_count; i++) {
+        struct worker_app *app = &worker->apps[i];
+
+        app->app = app_new(worker->server, i, app->path, &app->settings, vm_handler(app->vm));
+    }
+}
+
+/* The settings that say how to log come first: the rest may have something to say. */
 static void serve(struct worker *worker, struct ipc_message *message)
 {
-    struct err_text text;
-    uint64_t boot;
+    struct span state = buf_span(&message->text), rest = state;
+    const char *key, *value;
 
-    /* Checked by the master with the same table. */
-    CHECK(options_apply(&worker->settings, buf_span(&message->text), true, "", &text) == 0);
+    while (pairs_next(&rest, &key, &value))
+        if (strncmp(key, IPC_SERVER_SCOPE, strlen(IPC_SERVER_SCOPE)) == 0)
+            change_server(worker, key + strlen(IPC_SERVER_SCOPE), value);
     set_up_log(worker);
     open_access_log(worker);
+    open_error_log(worker);
     on_heartbeat(&worker->heartbeat);
-    if (getrandom(&boot, sizeof(boot), 0) != sizeof(boot))
-        boot = (uint64_t)getpid() << 20 ^ (uint64_t)loop_now_ms(worker->loop);
-    worker->server =
-        server_new(worker->loop, &worker->settings, worker->slot, worker->access_log, boot);
-    server_set_handler(worker->server, vm_handler(worker->vm));
-    listen_for(worker, message, worker->index);
+    open_server(worker);
+    apply_change(worker, state);
     worker->state = WORKER_SERVING;
-    tell(worker, IPC_SERVING, 0, SPAN_NONE);
+}
+
+/* After the first of these all sockets are there. */
+static void confirm(struct worker *worker, unsigned version)
+{
+    tell(worker, IPC_APPLIED, version, SPAN_NONE);
+    if (!worker->confirmed)
+        tell(worker, IPC_SERVING, 0, SPAN_NONE);
+    worker->confirmed = true;
+}
+
+static void reply(struct worker *worker, struct ipc_message *message)
+{
+    struct span pairs = buf_span(&message->text);
+    const char *wrong = pairs_find(pairs, "wrong"), *ok = pairs_find(pairs, "ok");
+    unsigned index = message->value % TALLY_APPS; /* as in on_ask */
+
+    if (index < worker->app_count)
+        vm_answer(worker->apps[index].vm, message->value / TALLY_APPS, wrong, ok);
 }
 
 static void handle(struct worker *worker, struct ipc_message *message)
@@ -242,12 +451,25 @@ static void handle(struct worker *worker, struct ipc_message *message)
         if (worker->state == WORKER_LOADED)
             serve(worker, message);
         break;
-    case IPC_LEND:
+    case IPC_SOCKET:
         if (worker->state == WORKER_SERVING)
-            listen_for(worker, message, message->value);
+            listen_to(worker, message);
         break;
     case IPC_RETURN:
-        stop_listening(worker, message->value, false);
+        stop_listening(worker, is_of_slot, message->value);
+        break;
+    case IPC_CLOSE:
+        stop_listening(worker, is_of_endpoint, message->value);
+        break;
+    case IPC_CHANGE:
+        if (worker->state == WORKER_SERVING)
+            apply_change(worker, buf_span(&message->text));
+        break;
+    case IPC_SYNC:
+        confirm(worker, message->value);
+        break;
+    case IPC_REPLY:
+        reply(worker, message);
         break;
     case IPC_STOP:
         stop(worker);
@@ -257,14 +479,13 @@ static void handle(struct worker *worker, struct ipc_message *message)
     }
 }
 
-static void on_message(struct loop_io *io, int events)
+static void on_message(struct ipc_channel *channel)
 {
-    struct worker *worker = LIST_OWNER(io, struct worker, ipc);
+    struct worker *worker = LIST_OWNER(channel, struct worker, ipc);
     struct ipc_message message;
     int code;
 
-    (void)events;
-    while ((code = ipc_receive(WORKER_IPC_FD, &message)) == 0) {
+    while ((code = ipc_receive(&worker->ipc, &message)) == 0) {
         handle(worker, &message);
         ipc_message_fini(&message);
     }
@@ -272,31 +493,95 @@ static void on_message(struct loop_io *io, int events)
         end_at_once(worker);
 }
 
-/* ---- the app */
+/* ---- the apps */
 
 static void on_shutdown(void *owner)
 {
-    tell(owner, IPC_SHUTDOWN, 0, SPAN_NONE);
+    const struct worker_app *app = owner;
+
+    tell(app->worker, IPC_SHUTDOWN, 0, SPAN_NONE);
+}
+
+static void on_ask(void *owner, unsigned number, const struct vm_question *question)
+{
+    const struct worker_app *app = owner;
+    struct buf pairs = {0};
+
+    pairs_add_number(&pairs, "app", app->index);
+    pairs_add(&pairs, "op", question->op);
+    pairs_add(&pairs, "key", question->key);
+    pairs_add(&pairs, "value", question->value);
+    pairs_add(&pairs, "place", question->place);
+    tell(app->worker, IPC_ASK, number * TALLY_APPS + app->index, buf_span(&pairs));
+    buf_fini(&pairs);
+}
+
+static void load_next(struct worker *worker, unsigned index);
+
+/* The first line of what is wrong names the file. */
+static void load_failed(struct worker_app *app, const struct err_text *text)
+{
+    struct worker *worker = app->worker;
+    bool names_app = strstr(text->text, app->path) != NULL;
+    char line[sizeof(text->text) + 300];
+
+    snprintf(line, sizeof(line), "%.280s%s%s", names_app ? "" : app->path, names_app ? "" : ": ",
+             text->text);
+    tell(worker, IPC_FAILED, (unsigned)text->exit_code, span_str(line));
+    worker->status = text->exit_code;
+    worker->state = WORKER_STOPPING;
+    loop_stop(worker->loop);
 }
 
 static void on_loaded(void *owner, int code, const struct err_text *text)
 {
-    struct worker *worker = owner;
+    struct worker_app *app = owner;
+    struct worker *worker = app->worker;
     struct err_text wrong;
+    char scope[16];
 
     if (worker->state != WORKER_LOADING)
         return;
     if (code < 0) {
-        tell(worker, IPC_FAILED, (unsigned)text->exit_code, span_str(text->text));
-        worker->status = text->exit_code;
-        worker->state = WORKER_STOPPING;
-        loop_stop(worker->loop);
+        load_failed(app, text);
         return;
     }
     /* What the command line says wins over what the app has set meanwhile. */
-    CHECK(options_apply(&worker->settings, buf_span(&worker->overrides), false, "", &wrong) == 0);
-    worker->state = WORKER_LOADED;
-    tell(worker, IPC_READY, 0, vm_server_settings(worker->vm));
+    CHECK(options_apply(&app->settings, buf_span(&worker->overrides), false, "", &wrong) == 0);
+    snprintf(scope, sizeof(scope), "%u:", app->index);
+    pairs_add_prefixed(&worker->asked, scope, vm_asked_settings(app->vm));
+    load_next(worker, app->index + 1);
+}
+
+static void load_next(struct worker *worker, unsigned index)
+{
+    struct worker_app *app = &worker->apps[index];
+
+    if (index == worker->app_count) {
+        worker->state = WORKER_LOADED;
+        tell(worker, IPC_READY, 0, buf_span(&worker->asked));
+        return;
+    }
+    tell(worker, IPC_LOADING, index, SPAN_NONE);
+    vm_load(app->vm, app->path, on_loaded, app);
+}
+
+static void prepare_app(struct worker *worker, struct worker_app *app)
+{
+    const struct vm_parts parts = {
+        .loop = worker->loop,
+        .settings = &app->settings,
+        .tally = worker->tally,
+        .slot = worker->index,
+        .column = app->index,
+        .lua_dir = worker->lua_dir,
+    };
+
+    settings_copy(&app->settings, &worker->settings);
+    app->vm = vm_new(&parts);
+    vm_on_shutdown(app->vm, on_shutdown, app);
+    vm_on_ask(app->vm, on_ask, app);
+    vm_watch_cpu(app->vm);
 }
 
 /* ---- set-up */
@@ -334,19 +619,27 @@ static int drop_privileges(const struct worker *worker)
     return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
 }
 
+static void add_app(struct worker *worker, const char *path)
+{
+    struct worker_app *app = &worker->apps[worker->app_count];
+
+    app->worker = worker;
+    app->index = worker->app_count++;
+    app->path = path;
+}
+
 static int read_config(struct worker *worker)
 {
     struct span pairs = buf_span(&worker->config);
     struct err_text text;
     const char *key, *value;
-    int code = 0;
 
     settings_init(&worker->settings);
-    while (code == 0 && pairs_next(&pairs, &key, &value)) {
+    while (pairs_next(&pairs, &key, &value)) {
         if (strcmp(key, "slot") == 0)
             worker->index = (unsigned)strtoul(value, NULL, 10);
-        else if (strcmp(key, "app") == 0)
-            worker->app = value;
+        else if (strcmp(key, "app") == 0 && worker->app_count < TALLY_APPS)
+            add_app(worker, value);
         else if (strcmp(key, "lua_dir") == 0)
             worker->lua_dir = value;
         else if (strcmp(key, "uid") == 0)
@@ -356,9 +649,10 @@ static int read_config(struct worker *worker)
         else if (strncmp(key, "set:", 4) == 0)
             pairs_add(&worker->overrides, key + 4, value);
         else if (strncmp(key, "default:", 8) == 0)
-            code = settings_set(&worker->settings, key + 8, value, "", &text);
+            pairs_add(&worker->defaults, key + 8, value);
     }
-    if (code < 0 || worker->app == NULL || worker->lua_dir == NULL)
+    if (worker->app_count == 0 || worker->lua_dir == NULL ||
+        options_apply(&worker->settings, buf_span(&worker->defaults), false, "", &text) < 0)
         return ERR_INVALID;
     return options_apply(&worker->settings, buf_span(&worker->overrides), false, "", &text);
 }
@@ -371,7 +665,7 @@ static int receive_config(struct worker *worker)
 
     while (poll(&wait, 1, -1) < 0 && errno == EINTR)
         ;
-    if (ipc_receive(WORKER_IPC_FD, &message) < 0)
+    if (ipc_receive(&worker->ipc, &message) < 0)
         return ERR_INVALID;
     if (message.kind == IPC_CONFIG) {
         worker->config = message.text;
@@ -408,53 +702,65 @@ static void run(struct worker *worker)
     loop_alarm_init(&worker->drain, on_drain_over);
     loop_on_turn(worker->loop, on_turn, worker);
     on_heartbeat(&worker->heartbeat);
-    loop_io_start(worker->loop, &worker->ipc, WORKER_IPC_FD, LOOP_READ, on_message);
-    worker->vm = vm_new(worker->loop, &worker->settings, worker->slot, worker->lua_dir);
-    vm_on_shutdown(worker->vm, on_shutdown, worker);
-    vm_watch_cpu(worker->vm);
-    on_message(&worker->ipc, LOOP_READ); /* the log files, before the app can write to them */
+    ipc_watch(&worker->ipc, worker->loop, on_message);
+    for (unsigned i = 0; i < worker->app_count; i++)
+        prepare_app(worker, &worker->apps[i]);
+    on_message(&worker->ipc); /* the log files, before an app can write to them */
     if (worker->state != WORKER_STOPPING)
-        vm_load(worker->vm, worker->app, on_loaded, worker);
+        load_next(worker, 0);
     if (worker->state != WORKER_STOPPING)
         loop_run(worker->loop);
 }
 
 static void clean_up(struct worker *worker)
 {
-    stop_listening(worker, 0, true);
+    stop_listening(worker, is_any, 0);
     if (worker->server)
         server_abort(worker->server);
-    if (worker->vm)
-        vm_free(worker->vm);
+    for (unsigned i = 0; i < worker->app_count; i++)
+        vm_free(worker->apps[i].vm);
     if (worker->server)
         server_free(worker->server);
     access_log_free(worker->access_log);
+    error_log_free(worker->error_log);
+    if (worker->http_error_fd >= 0)
+        close(worker->http_error_fd);
     if (worker->access_fd >= 0)
         close(worker->access_fd);
-    if (worker->loop)
-        loop_io_stop(worker->loop, &worker->ipc);
+    for (unsigned i = 0; i < worker->app_count; i++) {
+        settings_fini(&worker->apps[i].settings);
+        buf_fini(&worker->apps[i].addresses);
+    }
+    settings_fini(&worker->settings);
+    ipc_close(&worker->ipc);
     loop_free(worker->loop);
     tally_close(worker->tally);
     mem_free(worker->served);
     buf_fini(&worker->config);
+    buf_fini(&worker->defaults);
     buf_fini(&worker->overrides);
+    buf_fini(&worker->asked);
 }
 
 int worker_run(void)
 {
-    struct worker worker = {.error_fd = STDERR_FILENO, .access_fd = -1};
+    struct worker *worker = mem_zalloc(sizeof(*worker)); /* too large for a stack */
+    int status = EXIT_USAGE_ERROR;
 
+    worker->error_fd = STDERR_FILENO;
+    worker->access_fd = worker->http_error_fd = -1;
     set_up_signals();
+    ipc_open(&worker->ipc, WORKER_IPC_FD);
     /* Not for the programs that the app starts: one that lives on would keep the channel open. */
     fcntl(WORKER_IPC_FD, F_SETFD, FD_CLOEXEC);
     fcntl(WORKER_TALLY_FD, F_SETFD, FD_CLOEXEC);
-    if (receive_config(&worker) < 0) {
+    if (receive_config(worker) == 0) {
+        run(worker);
+        status = worker->status;
+    } else {
         fputs("moonquay: a worker is started by moonquay serve only\n", stderr);
-        buf_fini(&worker.config);
-        buf_fini(&worker.overrides);
-        return EXIT_USAGE_ERROR;
     }
-    run(&worker);
-    clean_up(&worker);
-    return worker.status;
+    clean_up(worker);
+    mem_free(worker);
+    return status;
 }

@@ -1,11 +1,15 @@
 /*
  * The segment is a memfd: it has no name to collide or to be left behind, and its size is sealed,
  * so that no process can cut it short under another's feet (SIGBUS). The fields are read without
- * locks: each has one writer, and a sum that is a moment old is good enough to judge a limit by.
+ * locks: each has one writer. Only who takes a place below a limit holds the lock of that column
+ * meanwhile, so that two workers do not take the last place both; it is a robust mutex, which the
+ * kernel hands on when its holder is killed, and what the dead one had taken lies in its own slot.
  */
 #include "route/tally.h"
 
+#include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -15,8 +19,11 @@
 
 #define TALLY_MAGIC 0x6d717931u /* a segment of another version of the program is refused */
 
+#define SERVER_LOCK TALLY_APPS /* behind those of the apps */
+
 struct segment {
     uint32_t magic, slot_bytes, slots;
+    pthread_mutex_t lock[TALLY_APPS + 1];
     struct tally_slot slot[];
 };
 
@@ -43,6 +50,19 @@ static struct tally *map(int fd, size_t bytes)
     return tally;
 }
 
+static bool make_locks(struct segment *segment)
+{
+    pthread_mutexattr_t attributes;
+    bool made = pthread_mutexattr_init(&attributes) == 0 &&
+                pthread_mutexattr_setpshared(&attributes, PTHREAD_PROCESS_SHARED) == 0 &&
+                pthread_mutexattr_setrobust(&attributes, PTHREAD_MUTEX_ROBUST) == 0;
+
+    for (unsigned i = 0; i <= SERVER_LOCK && made; i++)
+        made = pthread_mutex_init(&segment->lock[i], &attributes) == 0;
+    pthread_mutexattr_destroy(&attributes);
+    return made;
+}
+
 struct tally *tally_create(unsigned slots, int *fd)
 {
     size_t bytes = segment_bytes(slots);
@@ -54,6 +74,10 @@ struct tally *tally_create(unsigned slots, int *fd)
     if (ftruncate(*fd, (off_t)bytes) == 0 &&
         fcntl(*fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) == 0)
         tally = map(*fd, bytes);
+    if (tally && !make_locks(tally->segment)) {
+        tally_close(tally);
+        tally = NULL;
+    }
     if (tally == NULL) {
         close(*fd);
         *fd = -1;
@@ -114,24 +138,160 @@ void tally_clear(struct tally_slot *slot)
 {
     for (int i = 0; i < GAUGES; i++)
         __atomic_store_n(&slot->gauge[i], 0, __ATOMIC_RELAXED);
+    for (int app = 0; app < TALLY_APPS; app++)
+        for (int i = 0; i < APP_GAUGES; i++)
+            if (slot->app[app].gauge[i] != 0) /* pages that nobody touched stay so */
+                __atomic_store_n(&slot->app[app].gauge[i], 0, __ATOMIC_RELAXED);
     __atomic_store_n(&slot->heartbeat_ms, 0, __ATOMIC_RELAXED);
     __atomic_store_n(&slot->pid, 0, __ATOMIC_RELAXED);
 }
 
+/* ---- sums ---- */
+
+/* The fields of all slots lie at the same distance. */
+static int64_t sum(struct tally *tally, const int64_t *in_first)
+{
+    const char *at = (const char *)in_first;
+    int64_t total = 0;
+
+    for (unsigned i = 0; i < tally_slots(tally); i++, at += sizeof(struct tally_slot))
+        total += __atomic_load_n((const int64_t *)(const void *)at, __ATOMIC_SEQ_CST);
+    return total;
+}
+
+static uint64_t sum_counter(struct tally *tally, const uint64_t *in_first)
+{
+    return (uint64_t)sum(tally, (const int64_t *)(const void *)in_first);
+}
+
 int64_t tally_gauge_sum(struct tally *tally, enum tally_gauge gauge)
 {
-    int64_t sum = 0;
-
-    for (unsigned i = 0; i < tally_slots(tally); i++)
-        sum += __atomic_load_n(&tally->segment->slot[i].gauge[gauge], __ATOMIC_RELAXED);
-    return sum;
+    return sum(tally, &tally->segment->slot[0].gauge[gauge]);
 }
 
 uint64_t tally_counter_sum(struct tally *tally, enum tally_counter counter)
 {
-    uint64_t sum = 0;
+    return sum_counter(tally, &tally->segment->slot[0].counter[counter]);
+}
 
-    for (unsigned i = 0; i < tally_slots(tally); i++)
-        sum += __atomic_load_n(&tally->segment->slot[i].counter[counter], __ATOMIC_RELAXED);
-    return sum;
+int64_t tally_app_gauge_sum(struct tally *tally, unsigned app, enum tally_app_gauge gauge)
+{
+    return sum(tally, &tally->segment->slot[0].app[app].gauge[gauge]);
+}
+
+uint64_t tally_app_counter_sum(struct tally *tally, unsigned app, enum tally_app_counter counter)
+{
+    return sum_counter(tally, &tally->segment->slot[0].app[app].counter[counter]);
+}
+
+uint64_t tally_reason_sum(struct tally *tally, unsigned reason)
+{
+    return sum_counter(tally, &tally->segment->slot[0].reason[reason]);
+}
+
+/* ---- places below a limit ---- */
+
+static void lock(struct tally *tally, unsigned which)
+{
+    if (pthread_mutex_lock(&tally->segment->lock[which]) == EOWNERDEAD)
+        pthread_mutex_consistent(&tally->segment->lock[which]);
+}
+
+static void unlock(struct tally *tally, unsigned which)
+{
+    pthread_mutex_unlock(&tally->segment->lock[which]);
+}
+
+static void add(int64_t *gauge, int64_t amount)
+{
+    __atomic_store_n(gauge, *gauge + amount, __ATOMIC_SEQ_CST);
+}
+
+bool tally_take(struct tally *tally, struct tally_slot *slot, enum tally_gauge gauge,
+                int64_t amount, int64_t limit)
+{
+    bool fits;
+
+    lock(tally, SERVER_LOCK);
+    fits = tally_gauge_sum(tally, gauge) <= limit - amount;
+    if (fits)
+        add(&slot->gauge[gauge], amount);
+    unlock(tally, SERVER_LOCK);
+    return fits;
+}
+
+bool tally_app_claim(struct tally *tally, struct tally_slot *slot, unsigned app,
+                     const struct tally_claim *claims, int count)
+{
+    bool fit = true;
+
+    lock(tally, app);
+    for (int i = 0; i < count; i++)
+        fit = fit && tally_app_gauge_sum(tally, app, claims[i].gauge) <=
+                         claims[i].limit - claims[i].amount;
+    for (int i = 0; i < count && fit; i++)
+        add(&slot->app[app].gauge[claims[i].gauge], claims[i].amount);
+    unlock(tally, app);
+    return fit;
+}
+
+bool tally_app_take(struct tally *tally, struct tally_slot *slot, unsigned app,
+                    enum tally_app_gauge gauge, int64_t amount, int64_t limit)
+{
+    const struct tally_claim claim = {gauge, amount, limit};
+
+    return tally_app_claim(tally, slot, app, &claim, 1);
+}
+
+/* ---- names ---- */
+
+const char *tally_gauge_name(enum tally_gauge gauge)
+{
+    static const char *const names[GAUGES] = {
+        [GAUGE_CONNECTIONS] = "connections",
+        [GAUGE_REQUESTS] = "requests",
+        [GAUGE_TASKS] = "tasks",
+    };
+
+    return names[gauge];
+}
+
+const char *tally_counter_name(enum tally_counter counter)
+{
+    static const char *const names[COUNTERS] = {
+        [COUNTER_CONNECTIONS] = "connections",
+        [COUNTER_REQUESTS] = "requests",
+        [COUNTER_REFUSED] = "refused",
+        [COUNTER_HANDLER_ERRORS] = "handler_errors",
+        [COUNTER_CPU_LIMIT] = "cpu_limit",
+        [COUNTER_MEMORY_LIMIT] = "memory_limit",
+        [COUNTER_CANCELLED] = "cancelled",
+        [COUNTER_RESTARTS] = "restarts",
+    };
+
+    return names[counter];
+}
+
+const char *tally_app_gauge_name(enum tally_app_gauge gauge)
+{
+    static const char *const names[APP_GAUGES] = {
+        [APP_CONNECTIONS] = "connections",
+        [APP_RUNNING] = "running",
+        [APP_QUEUED] = "queued",
+        [APP_QUEUED_BYTES] = "queued_bytes",
+        [APP_LUA_BYTES] = "lua_bytes",
+    };
+
+    return names[gauge];
+}
+
+const char *tally_app_counter_name(enum tally_app_counter counter)
+{
+    static const char *const names[APP_COUNTERS] = {
+        [APP_REQUESTS] = "requests",
+        [APP_ENQUEUED] = "enqueued",
+        [APP_REFUSED] = "refused",
+    };
+
+    return names[counter];
 }

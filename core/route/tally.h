@@ -1,15 +1,20 @@
 /*
- * The shared segment: a slot for each worker with its heartbeat and counters. A worker writes only
- * its own slot; who wants a sum adds up all of them. The master clears a dead worker's gauges
- * before it starts the next, so that nothing drifts.
+ * The shared segment: a slot for each worker with its heartbeat, gauges and counters, and in it a
+ * column for each app. A worker writes only its own slot; who wants a sum adds up all of them, and
+ * limits are judged on the sum. The master clears a dead worker's gauges before it starts the next,
+ * so that nothing drifts.
  */
 #ifndef ROUTE_TALLY_H
 #define ROUTE_TALLY_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
+#define TALLY_APPS    64 /* of one server; also the bits of a connection's set of apps */
+#define TALLY_REASONS 64 /* server/reason.h has fewer */
+
 /* Gauges go up and down and die with the worker; counters only grow and outlive it. */
-enum tally_gauge { GAUGE_CONNECTIONS, GAUGE_REQUESTS, GAUGE_TASKS, GAUGE_LUA_BYTES, GAUGES };
+enum tally_gauge { GAUGE_CONNECTIONS, GAUGE_REQUESTS, GAUGE_TASKS, GAUGES };
 enum tally_counter {
     COUNTER_CONNECTIONS,
     COUNTER_REQUESTS,
@@ -22,11 +27,33 @@ enum tally_counter {
     COUNTERS
 };
 
+enum tally_app_gauge {
+    APP_CONNECTIONS, /* that have had a request for it */
+    APP_RUNNING,     /* requests that its handlers have */
+    APP_QUEUED,      /* requests that wait for a handler */
+    APP_QUEUED_BYTES,
+    APP_LUA_BYTES,
+    APP_GAUGES
+};
+enum tally_app_counter {
+    APP_REQUESTS,
+    APP_ENQUEUED, /* of these, those that had to wait */
+    APP_REFUSED,  /* by the server, on behalf of it: limits, queue, timers */
+    APP_COUNTERS
+};
+
+struct tally_app {
+    int64_t gauge[APP_GAUGES];
+    uint64_t counter[APP_COUNTERS];
+};
+
 struct tally_slot {
     _Alignas(64) int64_t heartbeat_ms; /* CLOCK_MONOTONIC of the loop's last turn */
     uint32_t pid, generation;          /* generation: how many workers this slot has had */
     int64_t gauge[GAUGES];
     uint64_t counter[COUNTERS];
+    struct tally_app app[TALLY_APPS];
+    uint64_t reason[TALLY_REASONS]; /* how often each reason for the error log occurred */
 };
 
 struct tally;
@@ -50,5 +77,32 @@ void tally_clear(struct tally_slot *slot);
 /* Sums over all slots. */
 int64_t tally_gauge_sum(struct tally *tally, enum tally_gauge gauge);
 uint64_t tally_counter_sum(struct tally *tally, enum tally_counter counter);
+int64_t tally_app_gauge_sum(struct tally *tally, unsigned app, enum tally_app_gauge gauge);
+uint64_t tally_app_counter_sum(struct tally *tally, unsigned app, enum tally_app_counter counter);
+uint64_t tally_reason_sum(struct tally *tally, unsigned reason);
+
+/*
+ * Adds amount to a gauge of our own slot when the sum over all slots stays within limit, else
+ * nothing: exact, whoever else takes at the same time. The holder of the lock may be killed at any
+ * instant. Giving back needs no lock: the slot's owner just subtracts.
+ */
+bool tally_take(struct tally *tally, struct tally_slot *slot, enum tally_gauge gauge,
+                int64_t amount, int64_t limit);
+bool tally_app_take(struct tally *tally, struct tally_slot *slot, unsigned app,
+                    enum tally_app_gauge gauge, int64_t amount, int64_t limit);
+
+/* Several gauges of one app, all within their limits or none. */
+struct tally_claim {
+    enum tally_app_gauge gauge;
+    int64_t amount, limit;
+};
+bool tally_app_claim(struct tally *tally, struct tally_slot *slot, unsigned app,
+                     const struct tally_claim *claims, int count);
+
+/* "connections", "lua_bytes" …: for status and logs. */
+const char *tally_gauge_name(enum tally_gauge gauge);
+const char *tally_counter_name(enum tally_counter counter);
+const char *tally_app_gauge_name(enum tally_app_gauge gauge);
+const char *tally_app_counter_name(enum tally_app_counter counter);
 
 #endif

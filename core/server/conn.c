@@ -10,6 +10,7 @@
 #include "base/mem.h"
 #include "http/h1_write.h"
 #include "http/status.h"
+#include "net/proxy_protocol.h"
 #include "server/server_priv.h"
 
 enum verdict { CONN_WAIT, CONN_MORE };
@@ -111,8 +112,6 @@ int conn_send(struct conn *conn, const struct span *parts, int count)
     }
     if (sent == ERR_AGAIN)
         sent = 0;
-    else
-        conn->stamp_ms = loop_now_ms(conn->server->loop);
 
     size_t from_out = (size_t)sent < buf_len(&conn->out) ? (size_t)sent : buf_len(&conn->out);
     size_t rest = (size_t)sent - from_out;
@@ -124,6 +123,7 @@ int conn_send(struct conn *conn, const struct span *parts, int count)
         rest -= skip;
         buf_append(conn_out(conn), span_of(parts[i].at + skip, parts[i].len - skip));
     }
+    timeouts_sent(conn, (size_t)sent);
     return 0;
 }
 
@@ -138,7 +138,8 @@ static int close_code(enum conn_close_reason reason)
     case CLOSE_HEADER_WAIT:
     case CLOSE_IDLE:
     case CLOSE_ENTITY_BODY:
-    case CLOSE_SEND_STALLED:
+    case CLOSE_MIN_SEND:
+    case CLOSE_HANDLER:
     case CLOSE_LINGER:
         return ERR_TIMEOUT;
     case CLOSE_DRAIN:
@@ -148,20 +149,48 @@ static int close_code(enum conn_close_reason reason)
     }
 }
 
-static const char *const close_names[] = {
-    [CLOSE_NONE] = "none",
-    [CLOSE_PEER] = "peer_closed",
-    [CLOSE_RESET] = "Connection_Dropped",
-    [CLOSE_DONE] = "done",
-    [CLOSE_REFUSED] = "refused",
-    [CLOSE_ABORTED] = "Request_Cancelled",
-    [CLOSE_HEADER_WAIT] = "Timer_HeaderWait",
-    [CLOSE_IDLE] = "Timer_ConnectionIdle",
-    [CLOSE_ENTITY_BODY] = "Timer_EntityBody",
-    [CLOSE_SEND_STALLED] = "Timer_SendStalled",
-    [CLOSE_LINGER] = "linger",
-    [CLOSE_DRAIN] = "AppShutdown",
-};
+/* What the error log says of a close; nothing where no request was harmed, or where the refusal
+ * has been told. */
+static enum reason close_reason(const struct conn *conn, enum conn_close_reason reason)
+{
+    switch (reason) {
+    case CLOSE_RESET:
+        if (conn->exchange == NULL || conn->exchange->phase == EXCHANGE_HEAD)
+            return REASON_NONE;
+        return conn->exchange->handed ? REASON_CONNECTION_DROPPED : REASON_CLIENT_RESET;
+    case CLOSE_ABORTED:
+        return REASON_REQUEST_CANCELLED;
+    case CLOSE_PROXY_HEADER:
+        return REASON_PROXY_HEADER;
+    case CLOSE_HEADER_WAIT:
+        return REASON_TIMER_HEADER_WAIT;
+    case CLOSE_IDLE:
+        return REASON_TIMER_CONNECTION_IDLE;
+    case CLOSE_ENTITY_BODY:
+        return REASON_TIMER_ENTITY_BODY;
+    case CLOSE_MIN_SEND:
+        return REASON_TIMER_MIN_BYTES_PER_SECOND;
+    case CLOSE_HANDLER:
+        return REASON_TIMER_HANDLER;
+    case CLOSE_DRAIN:
+        return conn->exchange ? REASON_APP_SHUTDOWN : REASON_NONE;
+    default:
+        return REASON_NONE;
+    }
+}
+
+/* In the words of the error log where it has one. */
+static const char *close_name(const struct conn *conn, enum conn_close_reason reason)
+{
+    static const char *const names[] = {
+        [CLOSE_NONE] = "none",       [CLOSE_PEER] = "peer_closed", [CLOSE_RESET] = "peer_reset",
+        [CLOSE_DONE] = "done",       [CLOSE_REFUSED] = "refused",  [CLOSE_BUSY] = "busy",
+        [CLOSE_LINGER] = "lingered", [CLOSE_DRAIN] = "drained",
+    };
+    enum reason word = close_reason(conn, reason);
+
+    return word == REASON_NONE ? names[reason] : reason_name(word);
+}
 
 static void log_close(const struct conn *conn, enum conn_close_reason reason)
 {
@@ -172,10 +201,26 @@ static void log_close(const struct conn *conn, enum conn_close_reason reason)
         return;
     net_addr_text(&conn->peer, peer);
     log_begin(&line, LOG_DEBUG, "connection_closed", NULL);
-    log_str(&line, "reason", close_names[reason]);
+    log_str(&line, "reason", close_name(conn, reason));
     log_int(&line, "connection", (int64_t)conn->number);
     log_str(&line, "peer", peer);
     log_end(&line);
+}
+
+/* Where the end of an answer would look like that of a whole one. */
+static bool breaks_off(enum conn_close_reason reason)
+{
+    switch (reason) {
+    case CLOSE_ABORTED:
+    case CLOSE_BUSY:
+    case CLOSE_DRAIN:
+    case CLOSE_ENTITY_BODY:
+    case CLOSE_HANDLER:
+    case CLOSE_MIN_SEND:
+        return true;
+    default:
+        return false;
+    }
 }
 
 void conn_close(struct conn *conn, enum conn_close_reason reason)
@@ -185,13 +230,15 @@ void conn_close(struct conn *conn, enum conn_close_reason reason)
     if (conn->state == CONN_CLOSED)
         return;
     log_close(conn, reason);
+    if (close_reason(conn, reason) != REASON_NONE)
+        server_report_drop(conn, close_reason(conn, reason));
     conn->state = CONN_CLOSED;
     conn->reason = (uint8_t)reason;
     conn->exchange = NULL;
-    stream_close(conn->stream, reason == CLOSE_ABORTED || reason == CLOSE_SEND_STALLED ||
-                                   reason == CLOSE_DRAIN || reason == CLOSE_ENTITY_BODY);
+    stream_close(conn->stream, breaks_off(reason));
     conn->stream = NULL;
-    loop_timer_stop(&conn->timer);
+    timeouts_stop(conn);
+    admission_conn_gone(conn);
     list_remove(&conn->node);
     loop_defer(conn->server->loop, &conn->call); /* frees */
     if (exchange)
@@ -204,27 +251,11 @@ static void conn_free(struct conn *conn)
     buf_fini(&conn->in);
     buf_consume(&conn->out, buf_len(&conn->out));
     drop_empty_output(conn);
+    mem_free(conn->proxy);
     mem_free(conn);
 }
 
 /* ---- steps ---- */
-
-static void log_refusal(const struct conn *conn, const struct refusal *why)
-{
-    struct log_line line;
-    char peer[NET_ADDR_TEXT], id[EXCHANGE_ID_BYTES];
-
-    if (!log_wants(LOG_INFO))
-        return;
-    net_addr_text(&conn->peer, peer);
-    log_begin(&line, LOG_INFO, "request_refused", why->detail);
-    log_span(&line, "request", span_of(id, exchange_id(conn->exchange, id)));
-    log_int(&line, "status", why->status);
-    log_str(&line, "reason", why->reason);
-    log_str(&line, "peer", peer);
-    log_int(&line, "connection", (int64_t)conn->number);
-    log_end(&line);
-}
 
 /*
  * Answers for the core itself, and ends the connection: after a malformed message nobody knows
@@ -232,17 +263,40 @@ static void log_refusal(const struct conn *conn, const struct refusal *why)
  */
 static enum verdict conn_refuse(struct conn *conn, const struct refusal *why)
 {
-    struct exchange *exchange = conn->exchange;
-
-    log_refusal(conn, why);
-    conn->server->slot->counter[COUNTER_REFUSED]++;
-    exchange_refuse(exchange, why);
+    exchange_refuse(conn->exchange, why);
     return CONN_MORE;
 }
 
 static void conn_idle(struct conn *conn)
 {
     conn->stamp_ms = loop_now_ms(conn->server->loop);
+}
+
+static enum verdict step_proxy(struct conn *conn)
+{
+    struct proxy_header header;
+    size_t used = 0;
+    int code;
+
+    if (conn_bytes(conn).len == 0)
+        return CONN_WAIT;
+    code = proxy_protocol_read(conn_bytes(conn), &header, &used);
+    if (code == ERR_AGAIN && !conn->peer_ended)
+        return CONN_WAIT;
+    if (code == ERR_INVALID || code == ERR_AGAIN) {
+        log_event(LOG_INFO, "proxy_header", "a connection of a trusted proxy begins wrongly: %s",
+                  code == ERR_AGAIN ? "it ended too soon" : header.detail);
+        conn_close(conn, CLOSE_PROXY_HEADER);
+        return CONN_WAIT;
+    }
+    conn_take(conn, used);
+    if (code == 0 && header.has_addresses) {
+        conn->proxy = mem_alloc(sizeof(*conn->proxy));
+        conn->proxy->client = header.source;
+        conn->proxy->local = header.destination;
+    }
+    conn->state = CONN_READING;
+    return CONN_MORE;
 }
 
 static enum verdict step_reading(struct conn *conn)
@@ -287,7 +341,7 @@ static enum verdict step_handling(struct conn *conn)
     if (exchange->wants_content &&
         (conn_bytes(conn).len > exchange->unhelpful || conn->peer_ended)) {
         exchange->wants_content = false;
-        conn->server->handler->readable(exchange);
+        exchange->app->handler->readable(exchange);
     }
     /* Ending the exchange changes the state. */
     return conn->state == CONN_HANDLING ? CONN_WAIT : CONN_MORE;
@@ -339,9 +393,9 @@ static enum verdict step_closed(struct conn *conn)
 }
 
 static const struct conn_row states[] = {
-    [CONN_READING] = {"reading", step_reading},    [CONN_HANDLING] = {"handling", step_handling},
-    [CONN_DRAINING] = {"draining", step_draining}, [CONN_LINGERING] = {"lingering", step_lingering},
-    [CONN_CLOSED] = {"closed", step_closed},
+    [CONN_PROXY] = {"proxy", step_proxy},          [CONN_READING] = {"reading", step_reading},
+    [CONN_HANDLING] = {"handling", step_handling}, [CONN_DRAINING] = {"draining", step_draining},
+    [CONN_LINGERING] = {"lingering", step_lingering}, [CONN_CLOSED] = {"closed", step_closed},
 };
 
 static void conn_advance(struct conn *conn)
@@ -366,14 +420,8 @@ static void tell_room(struct conn *conn)
 
     if (exchange && exchange->wants_room && buf_len(&conn->out) < OUT_HIGH_BYTES / 2) {
         exchange->wants_room = false;
-        conn->server->handler->writable(exchange);
+        exchange->app->handler->writable(exchange);
     }
-}
-
-/* A stop does not wait long for peers that leave their side open. */
-static int64_t linger_ms(const struct conn *conn)
-{
-    return conn->server->draining ? DRAIN_LINGER_MS : LINGER_MS;
 }
 
 /*
@@ -390,7 +438,7 @@ static void conn_end(struct conn *conn)
     conn->state = CONN_LINGERING;
     conn->stamp_ms = loop_now_ms(conn->server->loop);
     conn_take(conn, conn_bytes(conn).len);
-    loop_timer_start(conn->server->loop, &conn->timer, linger_ms(conn));
+    timeouts_look(conn);
 }
 
 /* The server drains: a kept connection closes, a new one has a moment to send its first request. */
@@ -401,7 +449,7 @@ static void conn_end_idle(struct conn *conn)
         return;
     }
     conn->stamp_ms = loop_now_ms(conn->server->loop);
-    loop_timer_start(conn->server->loop, &conn->timer, DRAIN_LINGER_MS);
+    timeouts_look(conn);
 }
 
 static void conn_settle(struct conn *conn)
@@ -416,7 +464,7 @@ static void conn_settle(struct conn *conn)
         conn->held_back = false; /* no event announces requests that are here already */
         loop_defer_turn(conn->server->loop, &conn->call);
     }
-    if (conn->state == CONN_READING && buf_len(&conn->out) == 0) {
+    if (conn->state <= CONN_READING && buf_len(&conn->out) == 0) {
         if (conn->close_after)
             conn_end(conn);
         else if (conn->peer_ended && (conn_bytes(conn).len == 0 || conn->exchange))
@@ -443,7 +491,7 @@ void conn_update_interest(struct conn *conn)
         events |= STREAM_READ;
     else if (conn->state == CONN_HANDLING)
         events |= buf_len(&conn->in) < IN_AHEAD_BYTES ? STREAM_READ : 0;
-    else if (conn->state != CONN_READING || (room && !conn->close_after))
+    else if (conn->state > CONN_READING || (room && !conn->close_after))
         events |= STREAM_READ;
     stream_want(conn->stream, events);
     if (conn->state == CONN_HANDLING && !(events & STREAM_READ) && !conn->deaf) {
@@ -474,8 +522,7 @@ void conn_exchange_ended(struct conn *conn)
 
 void conn_content_wanted(struct conn *conn)
 {
-    if (buf_len(&conn->out) == 0)
-        conn->stamp_ms = loop_now_ms(conn->server->loop);
+    conn->stamp_ms = loop_now_ms(conn->server->loop);
     conn_update_interest(conn);
 }
 
@@ -514,8 +561,7 @@ static void conn_receive(struct conn *conn)
         conn_peer_ended(conn);
         return;
     }
-    /* Who sends and does not read what we have for him is stalled all the same. */
-    if (conn->state == CONN_HANDLING && buf_len(&conn->out) == 0)
+    if (conn->state == CONN_HANDLING)
         conn->stamp_ms = loop_now_ms(server->loop);
     conn->view = &view;
     conn_advance(conn);
@@ -535,42 +581,13 @@ static void conn_ready(void *owner, int events)
         conn_receive(conn);
 }
 
-/* ---- time limits: one coarse timer, looked at when it fires ---- */
-
-static int64_t due_after(const struct conn *conn, enum conn_close_reason *reason)
-{
-    const struct settings *settings = conn->server->settings;
-
-    if (conn->state == CONN_LINGERING) {
-        *reason = CLOSE_LINGER;
-        return linger_ms(conn);
-    }
-    if (buf_len(&conn->out) > 0) {
-        *reason = CLOSE_SEND_STALLED;
-        return settings->timeout_idle_connection_ms;
-    }
-    if (conn->state == CONN_DRAINING) {
-        *reason = CLOSE_ENTITY_BODY;
-        return settings->timeout_drain_entity_body_ms;
-    }
-    if (conn->state == CONN_HANDLING) {
-        *reason = CLOSE_ENTITY_BODY;
-        return conn->exchange->wants_content ? settings->timeout_entity_body_ms : SETTING_OFF;
-    }
-    if (conn->server->draining && conn->exchange == NULL) {
-        *reason = CLOSE_DONE;
-        return DRAIN_LINGER_MS;
-    }
-    *reason = conn->exchange || conn->fresh ? CLOSE_HEADER_WAIT : CLOSE_IDLE;
-    return *reason == CLOSE_IDLE ? settings->timeout_idle_connection_ms
-                                 : settings->timeout_header_wait_ms;
-}
+/* ---- what no event announces ---- */
 
 /*
  * The end of a peer that has sent more than its handler reads lies behind bytes that we leave where
  * they are: no read would find it, and the handler would work or wait for nobody.
  */
-static void look_for_peer(struct conn *conn)
+void conn_look_for_peer(struct conn *conn)
 {
     bool told = conn->exchange->cancelled;
     struct pollfd poll_for = {.fd = stream_descriptor(conn->stream),
@@ -582,34 +599,6 @@ static void look_for_peer(struct conn *conn)
         conn_close(conn, CLOSE_RESET);
     else
         exchange_cancel(conn->exchange, ERR_CLOSED);
-}
-
-static void conn_timer(struct loop_timer *timer)
-{
-    struct conn *conn = LIST_OWNER(timer, struct conn, timer);
-    struct server *server = conn->server;
-    enum conn_close_reason reason;
-
-    if (conn->deaf) {
-        conn->deaf = false;
-        if (conn->state == CONN_HANDLING)
-            look_for_peer(conn);
-        if (conn->state == CONN_CLOSED)
-            return;
-    }
-    int64_t limit = due_after(conn, &reason), waited = loop_now_ms(server->loop) - conn->stamp_ms;
-
-    if (limit != SETTING_OFF && waited >= limit) {
-        conn_close(conn, reason);
-        return;
-    }
-    /* What the connection waits for may change to something shorter without telling the timer. */
-    int64_t next = limit == SETTING_OFF ? server->timer_ms : limit - waited;
-
-    next = next < server->timer_ms ? next : server->timer_ms;
-    if (next != SETTING_OFF)
-        loop_timer_start(server->loop, timer, next);
-    conn_update_interest(conn); /* a deaf one is looked at again, sooner */
 }
 
 int conn_block(struct conn *conn, bool for_read, int ms)
@@ -639,23 +628,44 @@ int conn_block(struct conn *conn, bool for_read, int ms)
     return 0;
 }
 
-void conn_new(struct server *server, struct stream *stream, const struct net_addr *peer)
+struct net_addr conn_local(struct conn *conn)
+{
+    struct net_addr none = {.family = NET_NONE};
+    struct sockaddr_storage address;
+    socklen_t len = sizeof(address);
+
+    if (conn->proxy)
+        return conn->proxy->local;
+    if (conn->local)
+        return conn->local->addr;
+    if (getsockname(stream_descriptor(conn->stream), (struct sockaddr *)&address, &len) < 0)
+        return none;
+    struct net_addr local = net_addr_from((struct sockaddr *)&address, len);
+
+    conn->local = server_local(conn->server, &local);
+    return local;
+}
+
+void conn_new(struct server *server, struct stream *stream, const struct server_entry *entry,
+              const struct net_addr *peer)
 {
     struct conn *conn = mem_zalloc(sizeof(*conn));
 
     conn->server = server;
     conn->stream = stream;
     conn->peer = *peer;
+    conn->port = entry->addr.port;
+    conn->https = entry->https;
+    conn->local = entry->local;
     conn->number = ++server->last_conn;
-    conn->state = CONN_READING;
+    conn->trusted = addr_set_has(&server->trusted, peer);
+    conn->state = conn->trusted ? CONN_PROXY : CONN_READING;
     conn->fresh = true;
     conn->stamp_ms = loop_now_ms(server->loop);
     loop_call_init(&conn->call, conn_run);
-    loop_timer_init(&conn->timer, conn_timer);
     list_init(&conn->node);
     list_append(&server->conns, &conn->node);
-    if (server->timer_ms != SETTING_OFF)
-        loop_timer_start(server->loop, &conn->timer, server->timer_ms);
+    timeouts_start(conn);
     stream_owned_by(stream, conn, conn_ready);
     stream_want(stream, STREAM_READ);
 }
@@ -663,7 +673,7 @@ void conn_new(struct server *server, struct stream *stream, const struct net_add
 void conn_drain(struct conn *conn)
 {
     /* A request may have arrived since the last turn; closing now would lose it. */
-    if (conn->state == CONN_READING && !conn->peer_ended)
+    if (conn->state <= CONN_READING && !conn->peer_ended)
         conn_receive(conn);
     conn_settle(conn);
 }

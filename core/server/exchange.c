@@ -28,12 +28,17 @@ struct exchange *exchange_new(struct conn *conn)
     }
     exchange->server = server;
     exchange->conn = conn;
+    exchange->app = NULL;
     exchange->task = NULL;
     exchange->number = ++server->last_exchange;
     exchange->peer = conn->peer;
+    exchange->client = conn->proxy ? conn->proxy->client : conn->peer;
+    exchange->scheme = exchange->host = SPAN_NONE;
+    exchange->https = conn->https;
     exchange->connection_number = conn->number;
     exchange->content_bytes = exchange->drained_bytes = 0;
-    exchange->max_content = server->settings->max_request_body_size;
+    exchange->handed = false;
+    queue_entry_init(&exchange->waiting);
     exchange->content_phase = CONTENT_UNREAD;
     exchange->content_error = 0;
     exchange->last_run = SPAN_NONE;
@@ -94,12 +99,7 @@ void exchange_begin(struct exchange *exchange)
         exchange->start_us = now_us();
         exchange->start_unix_ms = (int64_t)(loop_wall_seconds(server->loop) * 1000);
     }
-    if (server->handler) {
-        server->handler->start(server->handler->context, exchange);
-    } else {
-        exchange->released = true;
-        exchange_refuse(exchange, &(struct refusal){503, "AppOffline", "no app is loaded"});
-    }
+    admission_enter(exchange);
 }
 
 static void write_access_line(struct exchange *exchange)
@@ -108,7 +108,7 @@ static void write_access_line(struct exchange *exchange)
     const struct field *agent, *referer;
     char id[EXCHANGE_ID_BYTES];
     struct access_entry entry = {
-        .client = &exchange->peer,
+        .client = &exchange->client,
         .method = exchange->head.method,
         .target = exchange->head.target.raw,
         .host = exchange->head.host,
@@ -156,6 +156,7 @@ void exchange_release(struct exchange *exchange)
 {
     bool detaching = exchange->phase < EXCHANGE_FINISHED && exchange->conn == NULL;
 
+    admission_leave(exchange);
     if (exchange->phase < EXCHANGE_FINISHED && !detaching)
         exchange_abort(exchange);
     exchange->released = true;
@@ -166,11 +167,11 @@ void exchange_release(struct exchange *exchange)
 
 void exchange_cancel(struct exchange *exchange, int code)
 {
-    if (exchange->cancelled || exchange->released || exchange->phase >= EXCHANGE_FINISHED)
+    if (exchange->cancelled || !exchange->handed || exchange->phase >= EXCHANGE_FINISHED)
         return;
     exchange->cancelled = true;
     exchange->server->slot->counter[COUNTER_CANCELLED]++;
-    exchange->server->handler->cancelled(exchange, code);
+    exchange->app->handler->cancelled(exchange, code);
 }
 
 void exchange_detach(struct exchange *exchange, int code)
@@ -185,6 +186,12 @@ void exchange_detach(struct exchange *exchange, int code)
     if (exchange->content_phase < CONTENT_ENDED) {
         exchange->content_phase = CONTENT_FAILED;
         exchange->content_error = code;
+    }
+    if (!exchange->handed) { /* it waited in the queue, and nobody else knows of it */
+        admission_forget(exchange);
+        exchange_end(exchange, EXCHANGE_ABORTED);
+        exchange_free(exchange);
+        return;
     }
     /* Whoever waits learns of it by being cancelled; later calls see the phase. */
     exchange_cancel(exchange, code);
@@ -369,6 +376,15 @@ static struct span server_date(struct server *server)
     return span_of(server->date, DATE_BYTES);
 }
 
+/* What the app says about itself, or the server when none is known yet. */
+static struct span server_header(const struct exchange *exchange)
+{
+    const struct settings *settings =
+        exchange->app ? exchange->app->settings : exchange->server->early;
+
+    return settings->server_header[0] ? span_str(settings->server_header) : SPAN_NONE;
+}
+
 int exchange_start(struct exchange *exchange, int64_t length)
 {
     struct conn *conn = exchange->conn;
@@ -378,7 +394,7 @@ int exchange_start(struct exchange *exchange, int64_t length)
         .reason = exchange->reason,
         .fields = &exchange->fields,
         .date = server_date(server),
-        .server = span_str(server->settings->server_header),
+        .server = server_header(exchange),
     };
 
     if (exchange->phase == EXCHANGE_ABORTED || conn == NULL)
@@ -406,8 +422,6 @@ int exchange_start(struct exchange *exchange, int64_t length)
     /* A client that did not ask for the end may be sending its next request. */
     conn->linger |= response.close && exchange->head.keep_alive;
     response.keep_alive_10 = exchange->head.minor == 0 && !response.close;
-    if (server->settings->server_header[0] == '\0')
-        response.server = SPAN_NONE;
     h1_write_head(conn_out(conn), &response);
     exchange->phase = EXCHANGE_STARTED;
     exchange->started = true;
@@ -570,28 +584,70 @@ int exchange_inform(struct exchange *exchange, int status, const struct fields *
     return 0;
 }
 
-void exchange_refuse(struct exchange *exchange, const struct refusal *why)
+/* Answers with a page of ours, and ends the connection. */
+static void answer_refusal(struct exchange *exchange, const struct refusal *why)
 {
     struct buf page = {0};
 
-    exchange->refused_head = exchange->phase == EXCHANGE_HEAD;
-    exchange->released = true;
     exchange_reset_response(exchange);
-    exchange->phase = EXCHANGE_OPEN;
     exchange->status = why->status;
     exchange->close = true;
     exchange->conn->linger = true;
-    if (exchange->refused_head)
-        exchange->head.framing = H1_NO_CONTENT; /* what follows is not looked at */
     fields_add(&exchange->fields, SPAN("Content-Type"), SPAN("text/html; charset=us-ascii"));
+    if (why->status == 503)
+        fields_add(&exchange->fields, SPAN("Retry-After"), SPAN(RETRY_AFTER_SECONDS));
     struct span phrase = status_reason(why->status);
-    buf_printf(&page,
-               "<!DOCTYPE html><title>%d %.*s</title><h1>%d %.*s</h1><p>The request could not be "
-               "served: %s.</p>\n",
-               why->status, (int)phrase.len, phrase.at, why->status, (int)phrase.len, phrase.at,
-               why->detail);
+    buf_printf(&page, "<!DOCTYPE html><title>%d %.*s</title><h1>%d %.*s</h1>", why->status,
+               (int)phrase.len, phrase.at, why->status, (int)phrase.len, phrase.at);
+    if (why->detail)
+        buf_printf(&page, "<p>The request could not be served: %s.</p>", why->detail);
+    buf_append(&page, SPAN("\n"));
     exchange_finish(exchange, buf_span(&page));
     buf_fini(&page);
+}
+
+void exchange_refuse(struct exchange *exchange, const struct refusal *why)
+{
+    server_report(exchange->conn, exchange, why);
+    exchange->refused_head = exchange->phase == EXCHANGE_HEAD;
+    exchange->released = true;
+    exchange->phase = EXCHANGE_OPEN;
+    if (exchange->refused_head)
+        exchange->head.framing = H1_NO_CONTENT; /* what follows is not looked at */
+    answer_refusal(exchange, why);
+}
+
+void exchange_overdue(struct exchange *exchange)
+{
+    static const struct refusal why = {503, "Timer_Handler", "it took longer than allowed"};
+
+    exchange_cancel(exchange, ERR_TIMEOUT);
+    if (exchange->phase != EXCHANGE_OPEN) {
+        conn_close(exchange->conn, CLOSE_HANDLER);
+        return;
+    }
+    server_report(exchange->conn, exchange, &why);
+    answer_refusal(exchange, &why);
+}
+
+void exchange_refuse_busy(struct exchange *exchange, const char *reason, const char *detail)
+{
+    const char *verbosity = exchange->app->settings->http_503_verbosity;
+    struct refusal why = {503, reason, detail};
+
+    if (strcmp(verbosity, "basic") != 0) {
+        if (strcmp(verbosity, "full") != 0)
+            why.detail = NULL;
+        exchange_refuse(exchange, &why);
+        return;
+    }
+    struct conn *conn = exchange->conn;
+
+    server_report(conn, exchange, &why);
+    exchange->released = true;
+    exchange_end(exchange, EXCHANGE_ABORTED);
+    conn_send(conn, NULL, 0); /* the answers before it are not taken back */
+    conn_close(conn, CLOSE_BUSY);
 }
 
 int exchange_block(struct exchange *exchange, bool for_content, int ms)
@@ -603,14 +659,9 @@ int exchange_block(struct exchange *exchange, bool for_content, int ms)
 
 struct net_addr exchange_local(const struct exchange *exchange)
 {
-    struct sockaddr_storage address;
-    socklen_t len = sizeof(address);
     struct net_addr none = {.family = NET_NONE};
 
-    if (exchange->conn == NULL || getsockname(stream_descriptor(exchange->conn->stream),
-                                              (struct sockaddr *)&address, &len) < 0)
-        return none;
-    return net_addr_from((struct sockaddr *)&address, len);
+    return exchange->conn ? conn_local(exchange->conn) : none;
 }
 
 size_t exchange_id(const struct exchange *exchange, char out[EXCHANGE_ID_BYTES])
@@ -618,4 +669,17 @@ size_t exchange_id(const struct exchange *exchange, char out[EXCHANGE_ID_BYTES])
     return (size_t)snprintf(out, EXCHANGE_ID_BYTES, "%012llx-%llx",
                             (unsigned long long)(exchange->server->boot & 0xffffffffffff),
                             (unsigned long long)exchange->number);
+}
+
+void exchange_limits_changed(struct exchange *exchange)
+{
+    if (exchange->conn)
+        timeouts_look(exchange->conn);
+}
+
+struct span exchange_scheme(const struct exchange *exchange)
+{
+    if (exchange->scheme.at)
+        return exchange->scheme;
+    return exchange->https ? SPAN("https") : SPAN("http");
 }

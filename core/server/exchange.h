@@ -19,7 +19,9 @@
 #include "http/fields.h"
 #include "http/h1_read.h"
 #include "net/addr.h"
+#include "route/queue.h"
 
+struct app;
 struct conn;
 struct server;
 
@@ -36,6 +38,7 @@ enum content_phase { CONTENT_UNREAD, CONTENT_READING, CONTENT_ENDED, CONTENT_FAI
 struct exchange {
     struct conn *conn; /* NULL when the connection is gone */
     struct server *server;
+    struct app *app; /* NULL until the request has been routed */
     void *task;      /* the handler's */
     uint64_t number; /* unique in this process and never 0; changes when the memory is used again */
     struct arena arena;
@@ -45,15 +48,31 @@ struct exchange {
     struct h1_reader reader;
     struct h1_content content;
     struct fields trailers; /* of the request, after CONTENT_ENDED */
-    struct net_addr peer;
+    struct span path_base, path; /* the target's path, split at the app's prefix */
+    struct net_addr peer;        /* the other end of the socket */
+    struct net_addr client;      /* who sent the request, by way of trusted proxies */
+    struct span scheme, host;    /* as a trusted proxy says that the client used them */
+    bool https;                  /* the connection is */
     uint64_t connection_number;
     uint64_t content_bytes; /* read so far */
     uint64_t drained_bytes; /* read away after the answer */
     size_t unhelpful;       /* received bytes that are not enough for a run, with wants_content */
     struct buf held;        /* content given back by exchange_unread */
     struct span last_run;   /* what exchange_content returned last */
-    int64_t max_content;    /* max_request_body_size of this request */
     int64_t start_unix_ms, start_us;
+
+    /* limits of this request alone, from the app's settings when it was routed */
+    int64_t max_content;          /* max_request_body_size */
+    int64_t limit_entity_body_ms; /* SETTING_OFF: none */
+    int64_t limit_handler_ms;
+    int64_t limit_min_send; /* bytes a second */
+
+    /* the way to the handler */
+    struct queue_entry waiting; /* in the app's queue */
+    int64_t queued_ms;          /* loop time when it began to wait */
+    int64_t handed_ms;          /* loop time when the handler got it */
+    bool handed;                /* the handler has it, and has not released it */
+
     enum content_phase content_phase;
     int content_error; /* of CONTENT_FAILED */
 
@@ -136,6 +155,12 @@ int exchange_block(struct exchange *exchange, bool for_content, int ms);
 
 /* The address that the peer connected to; NET_NONE when the connection is gone. */
 struct net_addr exchange_local(const struct exchange *exchange);
+
+/* "http" or "https", as the client used it. */
+struct span exchange_scheme(const struct exchange *exchange);
+
+/* The limits of this exchange were changed by its handler: a shorter time counts from now on. */
+void exchange_limits_changed(struct exchange *exchange);
 
 /* Writes the request's id, unique over restarts: 12 hexadecimal digits, '-', the number. Returns
  * its length. */

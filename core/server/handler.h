@@ -28,7 +28,7 @@ struct handler {
     void (*writable)(struct exchange *exchange);
 
     /* The client left, or the server gives the request up; code: ERR_CLOSED, ERR_RESET,
-     * ERR_TIMEOUT, ERR_CANCELLED. At most once. */
+     * ERR_TIMEOUT, ERR_CANCELLED. At most once, and only after start. */
     void (*cancelled)(struct exchange *exchange, int code);
 };
 

@@ -7,6 +7,8 @@
 #include "base/mem.h"
 #include "server/server_priv.h"
 
+#define LOCAL_ADDRESSES 4096 /* that a worker remembers as text; of more it asks each time */
+
 static uint32_t limit32(int64_t value)
 {
     return value > UINT32_MAX / 4 ? UINT32_MAX / 4 : (uint32_t)value;
@@ -25,25 +27,39 @@ static void server_drained(struct loop_call *call)
         server->drained(server->drained_owner);
 }
 
-struct server *server_new(struct loop *loop, const struct settings *settings,
-                          struct tally_slot *slot, struct access_log *log, uint64_t boot)
+struct server *server_new(const struct server_parts *parts)
 {
     struct server *server = mem_zalloc(sizeof(*server));
 
-    server->loop = loop;
-    server->settings = settings;
-    server->slot = slot;
-    server->access_log = log;
-    server->boot = boot;
+    server->loop = parts->loop;
+    server->settings = server->early = parts->settings;
+    server->tally = parts->tally;
+    server->slot = tally_slot(parts->tally, parts->slot);
+    server->access_log = parts->access_log;
+    server->error_log = parts->error_log;
+    /* Checked before: a text that is wrong trusts nobody. */
+    addr_set_parse(&server->trusted, parts->settings->trusted_proxies, NULL);
+    server->boot = parts->boot;
+    server->prefixes = prefix_table_new();
     /* Connection numbers of different workers and lives do not meet, and stay below 2^53, from
      * where on readers of JSON lose digits. */
-    server->last_conn = (boot & 0xfffff) << 32;
+    server->last_conn = (parts->boot & 0xfffff) << 32;
     list_init(&server->conns);
     loop_call_init(&server->drain_call, server_drained);
     server_apply_settings(server);
     return server;
 }
 
+static const struct app *first_app(const struct server *server)
+{
+    unsigned i = 0;
+
+    while (server->apps[i] == NULL)
+        i++;
+    return server->apps[i];
+}
+
+/* A server with one app needs no other times for connections that have not asked for it yet. */
 void server_apply_settings(struct server *server)
 {
     const struct settings *settings = server->settings;
@@ -59,9 +75,21 @@ void server_apply_settings(struct server *server)
         .target = {limit32(settings->url_segment_max_length),
                    limit32(settings->url_segment_max_count)},
     };
-    server->timer_ms = shortest(
-        shortest(settings->timeout_header_wait_ms, settings->timeout_idle_connection_ms),
-        shortest(settings->timeout_entity_body_ms, settings->timeout_drain_entity_body_ms));
+    server->early = server->app_count == 1 ? first_app(server)->settings : settings;
+    server->timer_ms = timeouts_least(settings);
+    for (unsigned i = 0; i < TALLY_APPS; i++)
+        if (server->apps[i])
+            server->timer_ms = shortest(server->timer_ms, timeouts_least(server->apps[i]->settings));
+    for (struct list *node = server->conns.next; node != &server->conns; node = node->next)
+        timeouts_look(LIST_OWNER(node, struct conn, node));
+}
+
+static void app_free(struct app *app)
+{
+    if (app == NULL)
+        return;
+    loop_call_cancel(&app->pull);
+    mem_free(app);
 }
 
 void server_free(struct server *server)
@@ -78,22 +106,111 @@ void server_free(struct server *server)
     }
     while (server->free_buffer_count > 0)
         buf_fini(&server->free_buffers[--server->free_buffer_count]);
+    for (unsigned i = 0; i < TALLY_APPS; i++)
+        app_free(server->apps[i]);
+    while (server->locals) {
+        struct local_address *local = server->locals;
+
+        server->locals = local->next;
+        mem_free(local);
+    }
+    prefix_table_free(server->prefixes);
+    addr_set_fini(&server->trusted);
     mem_free(server);
 }
 
-void server_set_handler(struct server *server, const struct handler *handler)
+/* ---- apps ---- */
+
+struct app *app_new(struct server *server, unsigned index, const char *name,
+                    const struct settings *settings, const struct handler *handler)
 {
-    server->handler = handler;
+    struct app *app = mem_zalloc(sizeof(*app));
+
+    CHECK(index < TALLY_APPS && server->apps[index] == NULL);
+    app->server = server;
+    app->index = index;
+    app->name = name;
+    app->settings = settings;
+    app->handler = handler;
+    admission_init(app);
+    server->apps[index] = app;
+    server->app_count++;
+    server_apply_settings(server);
+    return app;
+}
+
+int app_add_prefix(struct app *app, const struct url_prefix *prefix)
+{
+    void *other;
+
+    return prefix_table_add(app->server->prefixes, prefix, app, &other);
+}
+
+void app_remove_prefix(struct app *app, const struct url_prefix *prefix)
+{
+    prefix_table_remove(app->server->prefixes, prefix);
+}
+
+/* ---- connections ---- */
+
+const struct local_address *server_local(struct server *server, const struct net_addr *addr)
+{
+    struct local_address *local;
+
+    for (local = server->locals; local; local = local->next)
+        if (memcmp(&local->addr, addr, sizeof(*addr)) == 0)
+            return local;
+    if (server->local_count == LOCAL_ADDRESSES)
+        return NULL;
+    local = mem_zalloc(sizeof(*local));
+    local->addr = *addr;
+    local->ip_len = net_addr_ip(addr, local->ip);
+    local->next = server->locals;
+    server->locals = local;
+    server->local_count++;
+    return local;
+}
+
+static bool is_any_address(const struct net_addr *addr)
+{
+    static const uint8_t zeros[sizeof(addr->ip)];
+
+    return memcmp(addr->ip, zeros, sizeof(zeros)) == 0;
+}
+
+void server_entry_init(struct server_entry *entry, struct server *server,
+                       const struct net_addr *addr, bool https)
+{
+    *entry = (struct server_entry){.server = server, .addr = *addr, .https = https};
+    if (!is_any_address(addr))
+        entry->local = server_local(server, addr);
+}
+
+/* False when there are too many connections. */
+static bool count_connection(struct server *server)
+{
+    int64_t limit = server->settings->server_max_connections;
+
+    if (limit != SETTING_UNLIMITED)
+        return tally_take(server->tally, server->slot, GAUGE_CONNECTIONS, 1, limit);
+    server->slot->gauge[GAUGE_CONNECTIONS]++;
+    return true;
 }
 
 void server_accept(void *owner, int fd, const struct net_addr *peer)
 {
-    struct server *server = owner;
+    const struct server_entry *entry = owner;
+    struct server *server = entry->server;
+    struct stream *stream = stream_plain_new(server->loop, fd);
 
+    if (!count_connection(server)) {
+        server_report_refused(server, entry, peer);
+        stream_close(stream, true);
+        return;
+    }
     server->conn_count++;
-    server->slot->gauge[GAUGE_CONNECTIONS]++;
     server->slot->counter[COUNTER_CONNECTIONS]++;
-    conn_new(server, stream_plain_new(server->loop, fd), peer);
+    conn_new(server, stream, entry, peer);
 }
 
 void server_conn_gone(struct server *server)
@@ -111,6 +228,9 @@ void server_drain(struct server *server, void (*drained)(void *owner), void *own
     server->draining = true;
     server->drained = drained;
     server->drained_owner = owner;
+    for (unsigned i = 0; i < TALLY_APPS; i++)
+        if (server->apps[i])
+            admission_stop(server->apps[i]);
     /* Draining one runs handlers, which may close any other: each is moved before it is looked at.
      */
     list_init(&waiting);

@@ -11,27 +11,47 @@
 #include "net/loop.h"
 #include "route/tally.h"
 #include "server/access_log.h"
+#include "server/error_log.h"
 #include "server/handler.h"
 #include "server/settings.h"
 
 struct server;
 
-/* Borrows everything until server_free. log may be NULL (no access log). boot tells this worker's
- * life from all others in ids. */
-struct server *server_new(struct loop *loop, const struct settings *settings,
-                          struct tally_slot *slot, struct access_log *log, uint64_t boot);
+/* What a server is made of; everything is borrowed until server_free. */
+struct server_parts {
+    struct loop *loop;
+    const struct settings *settings; /* server-wide, and the defaults of the apps */
+    struct tally *tally;
+    unsigned slot;                 /* ours in the tally */
+    struct access_log *access_log; /* NULL: none */
+    struct error_log *error_log;   /* NULL: none */
+    uint64_t boot;                 /* tells this worker's life from all others in ids */
+};
+struct server *server_new(const struct server_parts *parts);
 
 /* All connections must be gone or are reset. */
 void server_free(struct server *server);
 
-/* Takes up limits that changed in settings; connections see them with their next request. */
+/* Takes up what changed in settings: connections see it at once. */
 void server_apply_settings(struct server *server);
 
-/* Who gets the requests from now on; borrowed. NULL: requests get 503. */
-void server_set_handler(struct server *server, const struct handler *handler);
+/*
+ * An address where connections come in: which scheme and port they came to, for the URL prefixes.
+ * server_entry_init fills it; it must outlive its listener alone.
+ */
+struct local_address;
+struct server_entry {
+    struct server *server;
+    struct net_addr addr; /* as it was bound; all zeros stand for any address */
+    bool https;
+    const struct local_address *local; /* NULL when connections differ in theirs */
+};
+void server_entry_init(struct server_entry *entry, struct server *server,
+                       const struct net_addr *addr, bool https);
 
-/* Serves an accepted connection. Takes fd. Fits listener_accept_fn. */
-void server_accept(void *server, int fd, const struct net_addr *peer);
+/* Serves an accepted connection, or refuses it above server.max_connections. Takes fd. Fits
+ * listener_accept_fn. */
+void server_accept(void *entry, int fd, const struct net_addr *peer);
 
 /*
  * No connection is kept alive from now on: idle ones close, busy ones after their answer. drained

@@ -1,4 +1,4 @@
-/* What server.c, conn.c and exchange.c share. */
+/* What the files of a worker's server share. */
 #ifndef SERVER_SERVER_PRIV_H
 #define SERVER_SERVER_PRIV_H
 
@@ -6,8 +6,13 @@
 #include "base/list.h"
 #include "http/date.h"
 #include "http/h1_read.h"
+#include "net/addr_set.h"
 #include "net/stream.h"
+#include "route/prefix_table.h"
+#include "route/queue.h"
+#include "server/app.h"
 #include "server/exchange.h"
+#include "server/reason.h"
 #include "server/server.h"
 
 #define SCRATCH_BYTES    65536
@@ -23,15 +28,38 @@
 #define AUTHORIZATION_BYTES                                                                        \
     65536 /* max_field_length of Authorization: Kerberos tickets are long                          \
            */
-#define FREE_EXCHANGES 64
+#define RETRY_AFTER_SECONDS "1" /* of a 503: a moment later there may be room again */
+#define FREE_EXCHANGES      64
 #define FREE_BUFFERS   16
+
+struct app {
+    struct server *server;
+    unsigned index; /* column in the tally, bit in a connection's set */
+    const char *name;
+    const struct settings *settings;
+    const struct handler *handler; /* NULL: stopped */
+    struct queue queue;
+    struct tally_app *tally; /* our column */
+    int64_t running;         /* requests that the handler has, in this worker */
+    struct loop_call pull;   /* takes waiting requests */
+    int64_t taken;           /* off the queue, in this turn of the loop */
+    uint64_t taken_turn;
+};
 
 struct server {
     struct loop *loop;
-    const struct settings *settings;
+    const struct settings *settings; /* server-wide, and the defaults of the apps */
+    const struct settings *early;    /* before a connection's first request is routed */
+    struct tally *tally;
     struct tally_slot *slot;
     struct access_log *access_log;
-    const struct handler *handler;
+    struct error_log *error_log;
+    struct addr_set trusted; /* proxies */
+    struct prefix_table *prefixes;
+    struct app *apps[TALLY_APPS];
+    unsigned app_count;
+    struct local_address *locals; /* that connections came to */
+    unsigned local_count;
     struct h1_limits limits;
     struct list conns;
     unsigned conn_count;
@@ -51,6 +79,7 @@ struct server {
 };
 
 enum conn_state {
+    CONN_PROXY,     /* a trusted proxy may begin with whom it speaks for */
     CONN_READING,   /* idle, or a head is on its way */
     CONN_HANDLING,  /* a handler has the exchange */
     CONN_DRAINING,  /* the answer is complete, the rest of the request's content is read away */
@@ -65,13 +94,30 @@ enum conn_close_reason {
     CLOSE_RESET,
     CLOSE_DONE, /* Connection: close, or HTTP/1.0 */
     CLOSE_REFUSED,
+    CLOSE_PROXY_HEADER,
     CLOSE_ABORTED,
+    CLOSE_BUSY, /* a 503 without words: http_503_verbosity basic */
     CLOSE_HEADER_WAIT,
     CLOSE_IDLE,
     CLOSE_ENTITY_BODY,
-    CLOSE_SEND_STALLED,
+    CLOSE_MIN_SEND,
+    CLOSE_HANDLER,
     CLOSE_LINGER,
     CLOSE_DRAIN,
+};
+
+/* An address of this machine that connections came to, as text for the prefix table; kept for all
+ * of them. */
+struct local_address {
+    struct local_address *next;
+    struct net_addr addr;
+    char ip[NET_ADDR_TEXT];
+    size_t ip_len;
+};
+
+/* What a trusted proxy said about its connection (PROXY protocol). */
+struct conn_proxy {
+    struct net_addr client, local;
 };
 
 struct conn {
@@ -86,6 +132,16 @@ struct conn {
     struct loop_call call; /* end of the turn: advance and send, or free */
     uint64_t number;
     int64_t stamp_ms; /* when the current wait began */
+    struct app *app;  /* of the latest request; NULL before the first */
+    uint64_t joined;  /* the apps in whose connections it is counted, by index */
+    const struct local_address *local; /* NULL until somebody asks */
+    struct conn_proxy *proxy;          /* NULL: the peer is the client */
+    int64_t pressure_ms;     /* since when the peer is slower than we; 0: it is not */
+    uint64_t pressure_bytes; /* on their way then, and handed to the system since */
+    uint32_t pressure_grace_ms;
+    uint16_t port; /* that it came to */
+    bool https;
+    bool trusted; /* the peer is a proxy whose word counts */
     struct net_addr peer;
     uint8_t state, reason;
     bool fresh;       /* has not had a request yet */
@@ -115,22 +171,65 @@ void conn_content_wanted(struct conn *conn);
 void conn_exchange_ended(struct conn *conn);
 void conn_close(struct conn *conn, enum conn_close_reason reason);
 int conn_block(struct conn *conn, bool for_read, int ms);
+struct net_addr conn_local(struct conn *conn);
+void conn_look_for_peer(struct conn *conn);
 
 /* conn.c, for server.c */
-void conn_new(struct server *server, struct stream *stream, const struct net_addr *peer);
+void conn_new(struct server *server, struct stream *stream, const struct server_entry *entry,
+              const struct net_addr *peer);
 void conn_drain(struct conn *conn);
+
+/* timeouts.c */
+void timeouts_start(struct conn *conn);
+void timeouts_stop(struct conn *conn);
+
+/* The time that counts may have become shorter. */
+void timeouts_look(struct conn *conn);
+
+/* After each send: whether the peer is slower than we. */
+void timeouts_sent(struct conn *conn, size_t bytes);
+
+/* A peer that leaves its side open after our last answer has so long. */
+int64_t timeouts_linger_ms(const struct server *server);
+
+/* The least of the times of all settings, after which a connection is looked at. */
+int64_t timeouts_least(const struct settings *settings);
+
+/* admission.c: the way of a request from its head to its handler */
+void admission_enter(struct exchange *exchange);
+void admission_leave(struct exchange *exchange);  /* the handler needs it no more */
+void admission_forget(struct exchange *exchange); /* it waits, and its client is gone */
+void admission_expire(struct exchange *exchange); /* it has waited too long */
+void admission_stop(struct app *app);             /* nothing waits any longer */
+void admission_conn_gone(struct conn *conn);
+void admission_init(struct app *app);
+
+/* report.c: everything that the server refuses or drops is counted and logged here */
+void server_report(struct conn *conn, const struct exchange *exchange, const struct refusal *why);
+void server_report_drop(struct conn *conn, enum reason reason);
+void server_report_refused(struct server *server, const struct server_entry *entry,
+                           const struct net_addr *peer);
 
 /* exchange.c, for conn.c */
 struct exchange *exchange_new(struct conn *conn);
 void exchange_begin(struct exchange *exchange);            /* the head is complete */
 void exchange_detach(struct exchange *exchange, int code); /* the connection is gone */
 void exchange_cancel(struct exchange *exchange, int code);
+
+/* Answers for the core itself. A detail of NULL is left out of the page. */
 void exchange_refuse(struct exchange *exchange, const struct refusal *why);
+
+/* The handler has run for too long: it is cancelled, and its client answered. */
+void exchange_overdue(struct exchange *exchange);
+
+/* As exchange_refuse with 503, as the app's http_503_verbosity has it. */
+void exchange_refuse_busy(struct exchange *exchange, const char *reason, const char *detail);
 void exchange_done(struct exchange *exchange); /* the connection needs it no more */
 void exchange_free(struct exchange *exchange);
 bool exchange_content_left(const struct exchange *exchange);
 
 /* server.c */
 void server_conn_gone(struct server *server);
+const struct local_address *server_local(struct server *server, const struct net_addr *addr);
 
 #endif

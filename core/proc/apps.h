@@ -1,0 +1,68 @@
+/*
+ * What the master knows of the apps: where they lie, which settings are in force for each and for
+ * the server, and which URL prefixes lead to which. The workers are told from here; nothing else
+ * decides what a value is.
+ */
+#ifndef PROC_APPS_H
+#define PROC_APPS_H
+
+#include "base/buf.h"
+#include "base/err.h"
+#include "proc/endpoints.h"
+#include "proc/options.h"
+#include "route/prefix_table.h"
+#include "route/tally.h"
+#include "server/settings.h"
+
+struct served_app {
+    unsigned index;
+    const char *path; /* of its file, as the command line has it */
+    struct settings settings;
+};
+
+struct apps {
+    const struct options *options;
+    struct served_app at[TALLY_APPS];
+    unsigned count;
+    struct settings settings; /* of the server */
+    struct prefix_table *prefixes; /* whose values are served apps; NULL before apps_open */
+};
+
+/* Takes the apps' names and the settings that are known before any is loaded. 0 or the error. */
+int apps_init(struct apps *apps, const struct options *options, struct err_text *text);
+void apps_fini(struct apps *apps);
+
+/*
+ * The apps are loaded: asked are the pairs "N:KEY" that they set themselves, each followed by
+ * "N:KEY@" with its place. Server-wide settings that two apps want different are an error that
+ * names both places.
+ */
+int apps_loaded(struct apps *apps, struct span asked, struct err_text *text);
+
+/*
+ * Opens the sockets of all prefixes. A prefix that two apps have is an error that names both; so is
+ * one that is no prefix, at its place. Nothing stays open after an error.
+ */
+int apps_open(struct apps *apps, struct endpoints *endpoints, struct span asked,
+              struct err_text *text);
+
+/* Adds the whole state, as IPC_SERVE has it. */
+void apps_state(const struct apps *apps, struct buf *pairs);
+
+/* Adds what all prefixes look like, separated by commas; at most so many, then how many more. */
+void apps_print_addresses(const struct apps *apps, size_t most, struct buf *out);
+
+/*
+ * Changes at run time. Each adds to change what the workers have to be told and to reply what the
+ * asker gets, or fails with one line.
+ */
+int apps_change_setting(struct apps *apps, struct served_app *app, const char *key,
+                        const char *value, const char *place, struct buf *change,
+                        struct err_text *text);
+int apps_listen(struct apps *apps, struct served_app *app, struct endpoints *endpoints,
+                const char *prefix, struct buf *change, struct buf *reply, struct err_text *text);
+int apps_unlisten(struct apps *apps, struct served_app *app, struct endpoints *endpoints,
+                  const char *prefix, struct buf *change, struct buf *reply,
+                  struct err_text *text);
+
+#endif

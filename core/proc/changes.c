@@ -1,0 +1,169 @@
+/*
+ * Each change has a version, told to the workers behind what it changes. A worker that does not
+ * serve yet is told the whole state when it begins, and so counts for none of them.
+ */
+#include "proc/changes.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "base/mem.h"
+#include "proc/master_priv.h"
+
+#define PENDING_MOST 1024 /* changes that are not yet in force everywhere */
+
+struct change {
+    struct list node;
+    struct slot *asker;
+    uint32_t generation; /* of the asker's worker: a later one did not ask */
+    unsigned number;     /* of its question */
+    unsigned version;
+    struct buf reply;
+};
+
+void changes_init(struct changes *changes)
+{
+    list_init(&changes->pending);
+}
+
+static void change_free(struct changes *changes, struct change *change)
+{
+    list_remove(&change->node);
+    buf_fini(&change->reply);
+    mem_free(change);
+    changes->count--;
+}
+
+void changes_fini(struct changes *changes)
+{
+    while (!list_empty(&changes->pending))
+        change_free(changes, LIST_OWNER(changes->pending.next, struct change, node));
+}
+
+static bool holds_everywhere(const struct master *master, unsigned version)
+{
+    for (unsigned i = 0; i < master->slot_count; i++) {
+        const struct slot *slot = master->slots[i];
+
+        if (slot->told && (int)(version - slot->applied) > 0)
+            return false;
+    }
+    return true;
+}
+
+void changes_settle(struct master *master)
+{
+    struct changes *changes = &master->changes;
+    struct list *node = changes->pending.next;
+
+    while (node != &changes->pending) {
+        struct change *change = LIST_OWNER(node, struct change, node);
+
+        node = node->next;
+        if (!holds_everywhere(master, change->version))
+            continue;
+        if (change->generation == slot_generation(change->asker))
+            slot_post(change->asker, IPC_REPLY, change->number, buf_span(&change->reply));
+        change_free(changes, change);
+    }
+    if (list_empty(&changes->pending))
+        endpoints_close_unused(&master->endpoints);
+}
+
+static void refuse(struct slot *asker, unsigned number, const char *why)
+{
+    struct buf reply = {0};
+
+    pairs_add(&reply, "wrong", why);
+    slot_post(asker, IPC_REPLY, number, buf_span(&reply));
+    buf_fini(&reply);
+}
+
+/* The sockets that the change opened lie behind the first known ones; those it left have no use. */
+static void tell_everybody(struct master *master, struct span change, unsigned last_id)
+{
+    unsigned version = ++master->changes.version;
+
+    for (unsigned i = 0; i < master->slot_count; i++) {
+        struct slot *slot = master->slots[i];
+
+        if (!slot->told)
+            continue;
+        slot_post(slot, IPC_CHANGE, 0, change);
+        slot_tell_sockets(slot, last_id);
+        slot_post(slot, IPC_SYNC, version, SPAN_NONE);
+    }
+}
+
+static void log_change(const struct served_app *app, const char *op, const char *key,
+                       const char *value)
+{
+    struct log_line line;
+
+    log_begin(&line, LOG_INFO, "changed", NULL);
+    log_str(&line, "app", app->path);
+    log_str(&line, "change", op);
+    if (key[0])
+        log_str(&line, "key", key);
+    log_str(&line, "value", value);
+    log_end(&line);
+}
+
+static int perform(struct master *master, struct served_app *app, struct span asked,
+                   struct buf *change, struct buf *reply, struct err_text *text)
+{
+    const char *op = pairs_find(asked, "op"), *key = pairs_find(asked, "key");
+    const char *value = pairs_find(asked, "value"), *place = pairs_find(asked, "place");
+    int code;
+
+    if (op == NULL || key == NULL || value == NULL || place == NULL)
+        return err_set(text, EXIT_INTERNAL, ERR_INVALID, "a malformed question");
+    if (strcmp(op, "set") == 0)
+        code = apps_change_setting(&master->apps, app, key, value, place, change, text);
+    else if (strcmp(op, "listen") == 0)
+        code = apps_listen(&master->apps, app, &master->endpoints, value, change, reply, text);
+    else
+        code = apps_unlisten(&master->apps, app, &master->endpoints, value, change, reply, text);
+    if (code == 0)
+        log_change(app, op, key, value);
+    return code;
+}
+
+void changes_asked(struct master *master, struct slot *asker, const struct ipc_message *message)
+{
+    struct span asked = buf_span(&message->text);
+    const char *index = pairs_find(asked, "app");
+    unsigned number = index ? (unsigned)strtoul(index, NULL, 10) : master->apps.count;
+    unsigned last_id = master->endpoints.last_id;
+    struct buf change = {0}, reply = {0};
+    struct err_text text = {0};
+
+    if (master->apps.prefixes == NULL || number >= master->apps.count) {
+        refuse(asker, message->value, "the server has not started yet");
+        return;
+    }
+    if (master->changes.count == PENDING_MOST) {
+        refuse(asker, message->value, "too many changes at once");
+        return;
+    }
+    if (perform(master, &master->apps.at[number], asked, &change, &reply, &text) < 0) {
+        refuse(asker, message->value, text.text);
+    } else {
+        struct change *made = mem_zalloc(sizeof(*made));
+
+        tell_everybody(master, buf_span(&change), last_id);
+        made->asker = asker;
+        made->generation = slot_generation(asker);
+        made->number = message->value;
+        made->version = master->changes.version;
+        made->reply = reply;
+        reply = (struct buf){0};
+        list_append(&master->changes.pending, &made->node);
+        master->changes.count++;
+        master_settings_changed(master);
+        changes_settle(master);
+    }
+    buf_fini(&change);
+    buf_fini(&reply);
+}

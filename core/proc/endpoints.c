@@ -1,0 +1,270 @@
+/*
+ * The first socket of a port is opened exclusively (net/listener.h), so that a second server of the
+ * same user is refused and not let in silently; the other slots' sockets join it, and so do further
+ * addresses of a port that is ours. Names in .localhost belong to the loopback (RFC 6761); every
+ * other name and both wildcards are served on all addresses, of both families where the machine has
+ * them.
+ */
+#include "proc/endpoints.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "base/mem.h"
+#include "net/listener.h"
+#include "proc/holder.h"
+
+#define PORT_TRIES 16 /* a free port of one family may be taken in the other */
+
+/* What one prefix needs. */
+struct wanted {
+    struct net_addr addrs[2];
+    unsigned count;
+    bool second_optional; /* a machine without IPv6 can serve it too */
+};
+
+static struct net_addr literal(const char *ip, uint16_t port)
+{
+    struct net_addr addr;
+
+    CHECK(net_addr_parse(&addr, span_str(ip), port) == 0);
+    return addr;
+}
+
+static bool is_loopback_name(struct span host)
+{
+    struct span tail = SPAN(".localhost");
+
+    return span_eq(host, SPAN("localhost")) ||
+           (host.len > tail.len && memcmp(host.at + host.len - tail.len, tail.at, tail.len) == 0);
+}
+
+static struct wanted wanted_by(const struct url_prefix *prefix)
+{
+    struct wanted wanted = {.count = 2, .second_optional = true};
+    bool loopback = is_loopback_name(prefix->host);
+
+    if (prefix->bucket == PREFIX_IP) {
+        CHECK(net_addr_parse(&wanted.addrs[0], prefix->host, prefix->port) == 0);
+        wanted.count = 1;
+        return wanted;
+    }
+    wanted.addrs[0] = literal(loopback ? "127.0.0.1" : "0.0.0.0", prefix->port);
+    wanted.addrs[1] = literal(loopback ? "::1" : "::", prefix->port);
+    return wanted;
+}
+
+static bool same_address(const struct net_addr *a, const struct net_addr *b)
+{
+    return a->family == b->family && a->port == b->port && memcmp(a->ip, b->ip, sizeof(a->ip)) == 0;
+}
+
+static struct endpoint *find(const struct endpoints *endpoints, const struct net_addr *addr)
+{
+    for (unsigned i = 0; i < endpoints->count; i++)
+        if (same_address(&endpoints->at[i].addr, addr))
+            return &endpoints->at[i];
+    return NULL;
+}
+
+static bool port_is_ours(const struct endpoints *endpoints, uint16_t port)
+{
+    for (unsigned i = 0; i < endpoints->count; i++)
+        if (endpoints->at[i].addr.port == port)
+            return true;
+    return false;
+}
+
+unsigned endpoints_needed(const struct url_prefix *prefixes, size_t count)
+{
+    struct endpoint seen[ENDPOINTS_MAX] = {0};
+    struct endpoints endpoints = {.at = seen};
+    unsigned needed = 0;
+
+    for (size_t i = 0; i < count; i++) {
+        struct wanted wanted = wanted_by(&prefixes[i]);
+
+        for (unsigned j = 0; j < wanted.count; j++) {
+            if (wanted.addrs[j].port != 0 && find(&endpoints, &wanted.addrs[j]))
+                continue;
+            needed++;
+            if (endpoints.count < ENDPOINTS_MAX)
+                seen[endpoints.count++].addr = wanted.addrs[j];
+        }
+    }
+    return needed;
+}
+
+/* ---- one address ---- */
+
+static void close_sockets(struct endpoint *endpoint, unsigned slots)
+{
+    for (unsigned i = 0; i < slots; i++)
+        if (endpoint->sockets[i] >= 0)
+            close(endpoint->sockets[i]);
+    mem_free(endpoint->sockets);
+    endpoint->sockets = NULL;
+}
+
+static int *no_sockets(unsigned slots)
+{
+    int *sockets = mem_alloc(sizeof(int) * slots);
+
+    for (unsigned i = 0; i < slots; i++)
+        sockets[i] = -1;
+    return sockets;
+}
+
+static int open_slots(struct endpoint *endpoint, unsigned from, unsigned slots,
+                      struct err_text *text)
+{
+    for (unsigned i = from; i < slots; i++) {
+        endpoint->sockets[i] = listener_bind(&endpoint->addr, false, text);
+        if (endpoint->sockets[i] < 0)
+            return endpoint->sockets[i];
+    }
+    return 0;
+}
+
+/* Appends an entry; the port that was chosen is written to addr. */
+static int open_address(struct endpoints *endpoints, struct net_addr *addr, bool https,
+                        struct err_text *text)
+{
+    struct endpoint fresh = {.https = https, .uses = 1};
+    int code;
+
+    if (endpoints->count == ENDPOINTS_MAX)
+        return err_set(text, EXIT_OPTION, ERR_LIMIT, "more than %d socket addresses",
+                       ENDPOINTS_MAX);
+    fresh.sockets = no_sockets(endpoints->slots);
+    code = listener_bind(addr, !port_is_ours(endpoints, addr->port) || addr->port == 0, text);
+    fresh.addr = *addr;
+    if (code >= 0) {
+        fresh.sockets[0] = code;
+        code = open_slots(&fresh, 1, endpoints->slots, text);
+    }
+    if (code < 0) {
+        close_sockets(&fresh, endpoints->slots);
+        return code;
+    }
+    fresh.id = ++endpoints->last_id;
+    endpoints->at = mem_realloc(endpoints->at, sizeof(fresh) * (endpoints->count + 1));
+    endpoints->at[endpoints->count++] = fresh;
+    return 0;
+}
+
+static void close_last(struct endpoints *endpoints)
+{
+    close_sockets(&endpoints->at[--endpoints->count], endpoints->slots);
+}
+
+static int use_address(struct endpoints *endpoints, struct net_addr *addr, bool https,
+                       struct err_text *text)
+{
+    struct endpoint *known = addr->port ? find(endpoints, addr) : NULL;
+
+    if (known == NULL)
+        return open_address(endpoints, addr, https, text);
+    if (known->uses == 0) { /* about to be closed: the workers have been told, and hear of it anew */
+        known->id = ++endpoints->last_id;
+        known->https = https;
+    }
+    if (known->https == https) {
+        known->uses++;
+        return 0;
+    }
+    return err_set(text, EXIT_OPTION, ERR_STATE, "the port %u carries %s already", addr->port,
+                   known->https ? "https" : "http");
+}
+
+static void leave_address(struct endpoints *endpoints, const struct net_addr *addr,
+                          unsigned count_before)
+{
+    struct endpoint *endpoint = find(endpoints, addr);
+
+    endpoint->uses--;
+    while (endpoints->count > count_before && endpoints->at[endpoints->count - 1].uses == 0)
+        close_last(endpoints);
+}
+
+/* ---- prefixes ---- */
+
+static int use_both(struct endpoints *endpoints, struct wanted *wanted, bool https,
+                    struct err_text *text)
+{
+    unsigned count = endpoints->count;
+    int code = use_address(endpoints, &wanted->addrs[0], https, text);
+
+    if (code < 0 || wanted->count == 1)
+        return code;
+    wanted->addrs[1].port = wanted->addrs[0].port;
+    code = use_address(endpoints, &wanted->addrs[1], https, text);
+    if (code == ERR_UNSUPPORTED && wanted->second_optional)
+        return 0;
+    if (code < 0)
+        leave_address(endpoints, &wanted->addrs[0], count);
+    return code;
+}
+
+/* "http://localhost:5000/: " in front of text, and who has the port behind it. */
+static void explain(const struct url_prefix *prefix, int code, struct err_text *text)
+{
+    char reason[sizeof(text->text)], holder[128] = "";
+
+    memcpy(reason, text->text, sizeof(reason));
+    if (code == ERR_IN_USE)
+        holder_of_port(prefix->port, holder, sizeof(holder));
+    snprintf(text->text, sizeof(text->text), "%.300s: %.500s%s%s", prefix->text, reason,
+             holder[0] ? " by " : "", holder);
+}
+
+int endpoints_add(struct endpoints *endpoints, struct url_prefix *prefix, struct err_text *text)
+{
+    int code = 0;
+
+    for (int tries = 0; tries < PORT_TRIES; tries++) {
+        struct wanted wanted = wanted_by(prefix);
+
+        code = use_both(endpoints, &wanted, prefix->https, text);
+        if (code == 0 && prefix->port == 0)
+            url_prefix_set_port(prefix, wanted.addrs[0].port);
+        if (code != ERR_IN_USE || prefix->port != 0)
+            break;
+    }
+    if (code < 0)
+        explain(prefix, code, text);
+    return code;
+}
+
+void endpoints_remove(struct endpoints *endpoints, const struct url_prefix *prefix)
+{
+    struct wanted wanted = wanted_by(prefix);
+
+    for (unsigned i = 0; i < wanted.count; i++) {
+        struct endpoint *endpoint = find(endpoints, &wanted.addrs[i]);
+
+        if (endpoint) /* none: an optional one that the machine does not have */
+            endpoint->uses--;
+    }
+}
+
+void endpoints_close_unused(struct endpoints *endpoints)
+{
+    unsigned kept = 0;
+
+    for (unsigned i = 0; i < endpoints->count; i++)
+        if (endpoints->at[i].uses > 0)
+            endpoints->at[kept++] = endpoints->at[i];
+        else
+            close_sockets(&endpoints->at[i], endpoints->slots);
+    endpoints->count = kept;
+}
+
+void endpoints_close_all(struct endpoints *endpoints)
+{
+    while (endpoints->count > 0)
+        close_last(endpoints);
+    mem_free(endpoints->at);
+    endpoints->at = NULL;
+}

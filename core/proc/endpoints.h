@@ -1,0 +1,45 @@
+/*
+ * Where the server listens: the socket addresses behind the URL prefixes, each with one socket a
+ * worker slot. A socket opens with the first prefix that needs it and closes with the last.
+ */
+#ifndef PROC_ENDPOINTS_H
+#define PROC_ENDPOINTS_H
+
+#include <stdbool.h>
+
+#include "base/err.h"
+#include "net/addr.h"
+#include "route/url_prefix.h"
+
+#define ENDPOINTS_MAX 512
+
+struct endpoint {
+    unsigned id; /* never used again */
+    struct net_addr addr;
+    bool https;
+    unsigned uses; /* prefixes */
+    int *sockets;  /* one a slot */
+};
+
+/* slots is set before the first is opened. */
+struct endpoints {
+    struct endpoint *at;
+    unsigned count, slots, last_id;
+};
+
+/* How many addresses so many prefixes need at most: for a check of descriptors. */
+unsigned endpoints_needed(const struct url_prefix *prefixes, size_t count);
+
+/*
+ * Opens what the prefix needs, or counts it in where that is open already; a port 0 is chosen and
+ * written into the prefix. What was opened lies behind the entries that there were. On failure
+ * nothing has changed, and the text begins with the prefix and says who has the port.
+ */
+int endpoints_add(struct endpoints *endpoints, struct url_prefix *prefix, struct err_text *text);
+
+/* Counts the prefix out. Entries without a use stay open until endpoints_close_unused. */
+void endpoints_remove(struct endpoints *endpoints, const struct url_prefix *prefix);
+void endpoints_close_unused(struct endpoints *endpoints);
+void endpoints_close_all(struct endpoints *endpoints);
+
+#endif

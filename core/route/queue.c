@@ -1,0 +1,62 @@
+/*
+ * A list with two gauges. An entry is counted in our slot of the tally while it is in the list, so
+ * that a killed worker's entries are forgotten with its slot.
+ */
+#include "route/queue.h"
+
+#include "base/err.h"
+
+void queue_init(struct queue *queue, struct tally *tally, struct tally_slot *slot, unsigned app)
+{
+    list_init(&queue->entries);
+    queue->tally = tally;
+    queue->slot = slot;
+    queue->app = app;
+    queue->length = 0;
+}
+
+void queue_entry_init(struct queue_entry *entry)
+{
+    list_init(&entry->node);
+    entry->bytes = 0;
+}
+
+bool queue_has(const struct queue_entry *entry)
+{
+    return !list_empty(&entry->node);
+}
+
+int queue_put(struct queue *queue, struct queue_entry *entry, int64_t limit, int64_t limit_bytes)
+{
+    const struct tally_claim claims[] = {
+        {APP_QUEUED, 1, limit},
+        {APP_QUEUED_BYTES, entry->bytes, limit_bytes},
+    };
+
+    if (!tally_app_claim(queue->tally, queue->slot, queue->app, claims, 2))
+        return ERR_LIMIT;
+    queue->slot->app[queue->app].counter[APP_ENQUEUED]++;
+    list_append(&queue->entries, &entry->node);
+    queue->length++;
+    return 0;
+}
+
+void queue_remove(struct queue *queue, struct queue_entry *entry)
+{
+    int64_t *gauge = queue->slot->app[queue->app].gauge;
+
+    list_remove(&entry->node);
+    queue->length--;
+    gauge[APP_QUEUED]--;
+    gauge[APP_QUEUED_BYTES] -= entry->bytes;
+}
+
+struct queue_entry *queue_take(struct queue *queue)
+{
+    if (list_empty(&queue->entries))
+        return NULL;
+    struct queue_entry *entry = LIST_OWNER(queue->entries.next, struct queue_entry, node);
+
+    queue_remove(queue, entry);
+    return entry;
+}

@@ -1,0 +1,258 @@
+/*
+ * The way of a request from its head to its handler, in the order of the reference (section 18.1):
+ * who is the client, which app, may its connection count there, is somebody known, is a handler
+ * free or a place in the queue. Who is refused here never meets the handler.
+ */
+#include "base/err.h"
+#include "base/log.h"
+#include "server/proxied.h"
+#include "server/server_priv.h"
+
+/* ---- who ---- */
+
+/* NULL, or what is wrong with what its proxies say. */
+static const struct refusal *find_client(struct exchange *exchange)
+{
+    struct proxied proxied;
+    int code;
+
+    if (!exchange->conn->trusted)
+        return NULL;
+    code = proxied_resolve(&exchange->head.fields, &exchange->client, &exchange->server->trusted,
+                           &exchange->arena, &proxied, &exchange->reader.refusal);
+    if (code < 0)
+        return &exchange->reader.refusal;
+    exchange->client = proxied.client;
+    exchange->scheme = proxied.scheme;
+    exchange->host = proxied.host;
+    return NULL;
+}
+
+/* ---- which app ---- */
+
+static const struct refusal no_host = {400, "Hostname", "no app is registered for this host"};
+static const struct refusal no_path = {404, "NotFound", "no app is registered for this path"};
+static const struct refusal forbidden = {403, "Forbidden",
+                                         "dot segments that lead above the root"};
+static const struct refusal anonymous = {401, "AuthRequired", "the app serves nobody unknown"};
+
+static struct span local_ip(struct conn *conn, const struct prefix_port *port)
+{
+    if (!prefix_port_needs_ip(port))
+        return SPAN_NONE;
+    if (conn->local == NULL)
+        conn_local(conn);
+    return conn->local ? span_of(conn->local->ip, conn->local->ip_len) : SPAN_NONE;
+}
+
+/* NULL, or why there is no app. */
+static const struct refusal *route(struct exchange *exchange)
+{
+    struct conn *conn = exchange->conn;
+    const struct prefix_port *port =
+        prefix_table_port(exchange->server->prefixes, conn->https, conn->port);
+    struct prefix_match match;
+
+    if (port == NULL)
+        return &no_host; /* its last prefix went while the connection stayed */
+    switch (prefix_port_match(port, exchange->head.host, local_ip(conn, port),
+                              &exchange->head.target, &exchange->arena, &match)) {
+    case PREFIX_FOUND:
+        exchange->app = match.value;
+        exchange->path_base = match.base;
+        exchange->path = match.path;
+        return NULL;
+    case PREFIX_NO_PATH:
+        return &no_path;
+    case PREFIX_FORBIDDEN:
+        return &forbidden;
+    default:
+        return &no_host;
+    }
+}
+
+/* ---- connections of an app ---- */
+
+/* A connection counts for each app that it has had a request for (reference section 14.2). */
+static bool join(struct conn *conn, struct app *app)
+{
+    struct server *server = app->server;
+    int64_t limit = app->settings->max_connections;
+
+    if (limit == SETTING_NONE || limit == SETTING_UNLIMITED)
+        app->tally->gauge[APP_CONNECTIONS]++;
+    else if (!tally_app_take(server->tally, server->slot, app->index, APP_CONNECTIONS, 1, limit))
+        return false;
+    conn->joined |= (uint64_t)1 << app->index;
+    return true;
+}
+
+void admission_conn_gone(struct conn *conn)
+{
+    for (uint64_t left = conn->joined; left; left &= left - 1)
+        conn->server->apps[__builtin_ctzll(left)]->tally->gauge[APP_CONNECTIONS]--;
+    conn->joined = 0;
+}
+
+/* ---- the queue ---- */
+
+static bool has_room(const struct app *app)
+{
+    return app->running < app->settings->max_concurrent_requests;
+}
+
+static void hand_over(struct app *app, struct exchange *exchange)
+{
+    app->running++;
+    app->tally->gauge[APP_RUNNING]++;
+    exchange->handed = true;
+    exchange->handed_ms = loop_now_ms(app->server->loop);
+    app->handler->start(app->handler->context, exchange);
+}
+
+/* The memory that it holds: its head, and content that may arrive meanwhile. */
+static int64_t bytes_of(const struct exchange *exchange)
+{
+    int64_t content = exchange->head.framing == H1_NO_CONTENT ? 0 : IN_AHEAD_BYTES;
+
+    return (int64_t)exchange->reader.head_bytes + content;
+}
+
+static void enqueue(struct app *app, struct exchange *exchange)
+{
+    const struct settings *settings = app->settings;
+
+    if (app->server->draining) {
+        exchange_refuse_busy(exchange, "AppShutdown", "the server is stopping");
+        return;
+    }
+    exchange->waiting.bytes = bytes_of(exchange);
+    if (queue_put(&app->queue, &exchange->waiting, settings->request_queue_limit,
+                  settings->request_queue_limit_bytes) < 0) {
+        exchange_refuse_busy(exchange, "QueueFull", "too many requests wait for the app");
+        return;
+    }
+    exchange->queued_ms = loop_now_ms(app->server->loop);
+}
+
+/* A client that has only ended its side gets its answer, from a handler that knows. */
+static void start_waiting(struct app *app, struct exchange *exchange)
+{
+    uint64_t number = exchange->number;
+
+    hand_over(app, exchange);
+    if (exchange->number == number && exchange->conn && exchange->conn->peer_ended)
+        exchange_cancel(exchange, ERR_CLOSED);
+}
+
+/* Takes what there is room for, at most max_accepts in a turn of the loop. */
+static void pull(struct loop_call *call)
+{
+    struct app *app = LIST_OWNER(call, struct app, pull);
+    uint64_t turn = loop_turns(app->server->loop);
+    struct queue_entry *entry;
+
+    if (app->taken_turn != turn) {
+        app->taken_turn = turn;
+        app->taken = 0;
+    }
+    while (has_room(app) && app->taken < app->settings->max_accepts &&
+           (entry = queue_take(&app->queue)) != NULL) {
+        app->taken++;
+        start_waiting(app, LIST_OWNER(entry, struct exchange, waiting));
+    }
+    if (app->queue.length > 0 && has_room(app))
+        loop_defer_turn(app->server->loop, &app->pull);
+}
+
+void admission_init(struct app *app)
+{
+    struct server *server = app->server;
+
+    queue_init(&app->queue, server->tally, server->slot, app->index);
+    app->tally = &server->slot->app[app->index];
+    loop_call_init(&app->pull, pull);
+}
+
+void app_apply_settings(struct app *app)
+{
+    server_apply_settings(app->server);
+    if (app->queue.length > 0) /* there may be room now */
+        loop_defer(app->server->loop, &app->pull);
+}
+
+void admission_leave(struct exchange *exchange)
+{
+    struct app *app = exchange->app;
+
+    if (!exchange->handed)
+        return;
+    exchange->handed = false;
+    app->running--;
+    app->tally->gauge[APP_RUNNING]--;
+    if (app->queue.length > 0) /* soon and not here, or quick requests would nest */
+        loop_defer(app->server->loop, &app->pull);
+}
+
+void admission_forget(struct exchange *exchange)
+{
+    if (!queue_has(&exchange->waiting))
+        return;
+    queue_remove(&exchange->app->queue, &exchange->waiting);
+}
+
+void admission_expire(struct exchange *exchange)
+{
+    admission_forget(exchange);
+    exchange_refuse_busy(exchange, "Timer_ReqQueue", "no handler was free in time");
+}
+
+void admission_stop(struct app *app)
+{
+    struct queue_entry *entry;
+
+    loop_call_cancel(&app->pull);
+    while ((entry = queue_take(&app->queue)) != NULL)
+        exchange_refuse_busy(LIST_OWNER(entry, struct exchange, waiting), "AppShutdown",
+                             "the server is stopping");
+}
+
+/* ---- all of it ---- */
+
+static void take_limits(struct exchange *exchange, const struct settings *settings)
+{
+    exchange->max_content = settings->max_request_body_size;
+    exchange->limit_entity_body_ms = settings->timeout_entity_body_ms;
+    exchange->limit_handler_ms = settings->timeout_handler_ms;
+    exchange->limit_min_send = settings->min_send_bytes_per_second;
+}
+
+void admission_enter(struct exchange *exchange)
+{
+    struct conn *conn = exchange->conn;
+    const struct refusal *why = find_client(exchange);
+
+    if (why == NULL)
+        why = route(exchange);
+    if (why) {
+        exchange_refuse(exchange, why);
+        return;
+    }
+    struct app *app = exchange->app;
+    const struct settings *settings = app->settings;
+
+    conn->app = app;
+    app->tally->counter[APP_REQUESTS]++;
+    take_limits(exchange, settings);
+    if (app->handler == NULL || !settings->enabled)
+        exchange_refuse_busy(exchange, app->handler ? "Disabled" : "AppOffline",
+                             app->handler ? "the app is disabled" : "the app is not running");
+    else if (!(conn->joined & (uint64_t)1 << app->index) && !join(conn, app))
+        exchange_refuse_busy(exchange, "ConnLimit", "too many connections to the app");
+    else if (!settings->authentication_allow_anonymous)
+        exchange_refuse(exchange, &anonymous);
+    else if (has_room(app) && app->queue.length == 0)
+        hand_over(app, exchange);
+    else
+        enqueue(app, exchange);
+}

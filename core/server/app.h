@@ -1,0 +1,30 @@
+/*
+ * An app as the server of a worker sees it: a handler with settings of its own, the URL prefixes
+ * that lead to it, and the queue of requests that wait for it.
+ */
+#ifndef SERVER_APP_H
+#define SERVER_APP_H
+
+#include "base/err.h"
+#include "route/url_prefix.h"
+#include "server/handler.h"
+#include "server/settings.h"
+
+struct app;
+struct server;
+
+/*
+ * Makes the app with this column of the tally, below TALLY_APPS and not yet taken. Borrows name,
+ * settings and handler until server_free; a NULL handler answers 503 (AppOffline).
+ */
+struct app *app_new(struct server *server, unsigned index, const char *name,
+                    const struct settings *settings, const struct handler *handler);
+
+/* Requests at or below the prefix are the app's from now on. ERR_EXISTS when another has it. */
+int app_add_prefix(struct app *app, const struct url_prefix *prefix);
+void app_remove_prefix(struct app *app, const struct url_prefix *prefix);
+
+/* Takes up what changed in its settings. */
+void app_apply_settings(struct app *app);
+
+#endif

@@ -1,0 +1,255 @@
+/*
+ * The time limits of a connection (reference section 13), all on one coarse timer that is looked at
+ * when it fires: what the connection does only leaves stamps. Which limits count follows from what
+ * it waits for at that moment; several may count at once, the first that is over ends it.
+ */
+#include <linux/sockios.h>
+#include <linux/tcp.h>
+#include <netinet/in.h>
+#include <stddef.h>
+#include <sys/ioctl.h>
+
+#include "base/err.h"
+#include "server/server_priv.h"
+
+/* A peer is judged by what it has acknowledged since it became slower than we, not before so long,
+ * and not before it could have acknowledged one window at the least rate. */
+#define PRESSURE_GRACE_MS      30000
+#define PRESSURE_GRACE_MOST_MS 120000
+#define PRESSURE_LOOK_MS       1000
+
+enum due_what {
+    DUE_NOTHING,
+    DUE_LINGER,
+    DUE_DRAIN,
+    DUE_HEADER_WAIT,
+    DUE_IDLE,
+    DUE_ENTITY_BODY,
+    DUE_REQUEST_QUEUE,
+    DUE_HANDLER,
+    DUE_MIN_SEND,
+};
+
+/* What is over next, and in how long. */
+struct due {
+    int64_t left_ms;
+    enum due_what what;
+};
+
+static void consider(struct due *due, enum due_what what, int64_t limit_ms, int64_t waited_ms)
+{
+    if (limit_ms == SETTING_OFF || limit_ms - waited_ms >= due->left_ms)
+        return;
+    due->left_ms = limit_ms - waited_ms;
+    due->what = what;
+}
+
+int64_t timeouts_linger_ms(const struct server *server)
+{
+    return server->draining ? DRAIN_LINGER_MS : LINGER_MS; /* a stop does not wait long */
+}
+
+static const struct settings *settings_of(const struct conn *conn)
+{
+    return conn->app ? conn->app->settings : conn->server->early;
+}
+
+/* ---- slow readers ---- */
+
+/* Bytes that the peer has not acknowledged. */
+static int64_t unacknowledged(const struct conn *conn)
+{
+    int bytes = 0;
+
+    return ioctl(stream_descriptor(conn->stream), SIOCOUTQ, &bytes) < 0 ? 0 : bytes;
+}
+
+static int64_t least_rate(const struct conn *conn)
+{
+    return conn->exchange && conn->exchange->app ? conn->exchange->limit_min_send
+                                                 : settings_of(conn)->min_send_bytes_per_second;
+}
+
+/* What the peer may acknowledge although nobody there reads: its window. */
+static int64_t window_of(const struct conn *conn)
+{
+    struct tcp_info info = {0};
+    socklen_t len = sizeof(info);
+
+    if (getsockopt(stream_descriptor(conn->stream), IPPROTO_TCP, TCP_INFO, &info, &len) < 0)
+        return 0;
+    return info.tcpi_snd_wnd;
+}
+
+static void begin_pressure(struct conn *conn)
+{
+    int64_t rate = least_rate(conn);
+
+    if (rate == SETTING_OFF)
+        return;
+    int64_t grace_ms = PRESSURE_GRACE_MS + window_of(conn) * 1000 / rate;
+
+    if (grace_ms > PRESSURE_GRACE_MOST_MS)
+        grace_ms = PRESSURE_GRACE_MOST_MS;
+    conn->pressure_ms = loop_now_ms(conn->server->loop);
+    conn->pressure_bytes = (uint64_t)unacknowledged(conn);
+    conn->pressure_grace_ms = (uint32_t)grace_ms;
+    timeouts_look(conn);
+}
+
+void timeouts_sent(struct conn *conn, size_t bytes)
+{
+    if (buf_len(&conn->out) == 0) {
+        conn->pressure_ms = 0;
+        if (conn->state != CONN_HANDLING) /* from now on it is idle, or drained */
+            conn->stamp_ms = loop_now_ms(conn->server->loop);
+    } else if (conn->pressure_ms == 0) {
+        begin_pressure(conn);
+    } else {
+        conn->pressure_bytes += bytes;
+    }
+}
+
+/* 0: it is too slow; else in how many milliseconds to look again. */
+static int64_t judge(const struct conn *conn)
+{
+    int64_t rate = least_rate(conn), now = loop_now_ms(conn->server->loop);
+    int64_t since_ms = now - conn->pressure_ms;
+
+    if (rate == SETTING_OFF)
+        return SETTING_OFF;
+    if (since_ms < conn->pressure_grace_ms)
+        return conn->pressure_grace_ms - since_ms;
+    int64_t acknowledged = (int64_t)conn->pressure_bytes - unacknowledged(conn);
+
+    return acknowledged * 1000 < rate * since_ms ? 0 : PRESSURE_LOOK_MS;
+}
+
+/* ---- what is due ---- */
+
+static void consider_handling(struct due *due, const struct conn *conn, int64_t now)
+{
+    const struct exchange *exchange = conn->exchange;
+
+    if (!exchange->handed) {
+        if (queue_has(&exchange->waiting))
+            consider(due, DUE_REQUEST_QUEUE, exchange->app->settings->timeout_request_queue_ms,
+                     now - exchange->queued_ms);
+        return;
+    }
+    consider(due, DUE_HANDLER, exchange->cancelled ? SETTING_OFF : exchange->limit_handler_ms,
+             now - exchange->handed_ms);
+    if (exchange->wants_content)
+        consider(due, DUE_ENTITY_BODY, exchange->limit_entity_body_ms, now - conn->stamp_ms);
+}
+
+static void consider_reading(struct due *due, const struct conn *conn, int64_t waited)
+{
+    const struct settings *settings = settings_of(conn);
+
+    if (conn->server->draining && conn->exchange == NULL)
+        consider(due, DUE_DRAIN, DRAIN_LINGER_MS, waited);
+    else if (conn->exchange || conn->fresh)
+        consider(due, DUE_HEADER_WAIT, settings->timeout_header_wait_ms, waited);
+    else
+        consider(due, DUE_IDLE, settings->timeout_idle_connection_ms, waited);
+}
+
+static struct due next_due(const struct conn *conn)
+{
+    struct due due = {.left_ms = SETTING_OFF, .what = DUE_NOTHING};
+    int64_t now = loop_now_ms(conn->server->loop), waited = now - conn->stamp_ms;
+
+    if (conn->pressure_ms != 0)
+        consider(&due, DUE_MIN_SEND, judge(conn), 0);
+    if (conn->state == CONN_HANDLING)
+        consider_handling(&due, conn, now);
+    else if (conn->state == CONN_LINGERING)
+        consider(&due, DUE_LINGER, timeouts_linger_ms(conn->server), waited);
+    else if (conn->state == CONN_DRAINING)
+        consider(&due, DUE_ENTITY_BODY, settings_of(conn)->timeout_drain_entity_body_ms, waited);
+    else if (buf_len(&conn->out) == 0)
+        consider_reading(&due, conn, waited);
+    return due;
+}
+
+/* ---- what happens then ---- */
+
+static void expire(struct conn *conn, enum due_what what)
+{
+    static const enum conn_close_reason reasons[] = {
+        [DUE_LINGER] = CLOSE_LINGER,         [DUE_DRAIN] = CLOSE_DONE,
+        [DUE_HEADER_WAIT] = CLOSE_HEADER_WAIT, [DUE_IDLE] = CLOSE_IDLE,
+        [DUE_ENTITY_BODY] = CLOSE_ENTITY_BODY, [DUE_MIN_SEND] = CLOSE_MIN_SEND,
+    };
+
+    if (what == DUE_REQUEST_QUEUE)
+        admission_expire(conn->exchange);
+    else if (what == DUE_HANDLER)
+        exchange_overdue(conn->exchange);
+    else
+        conn_close(conn, reasons[what]);
+}
+
+/* What the connection waits for may change to something shorter without telling the timer. */
+static void start(struct conn *conn, int64_t left_ms)
+{
+    struct server *server = conn->server;
+    int64_t ms = left_ms < server->timer_ms ? left_ms : server->timer_ms;
+
+    if (ms != SETTING_OFF)
+        loop_timer_start(server->loop, &conn->timer, ms > 0 ? ms : 1);
+}
+
+static void on_timer(struct loop_timer *timer)
+{
+    struct conn *conn = LIST_OWNER(timer, struct conn, timer);
+
+    if (conn->deaf) {
+        conn->deaf = false;
+        if (conn->state == CONN_HANDLING)
+            conn_look_for_peer(conn);
+    }
+    while (conn->state != CONN_CLOSED) {
+        struct due due = next_due(conn);
+
+        if (due.left_ms > 0) {
+            start(conn, due.left_ms);
+            conn_update_interest(conn); /* a deaf one is looked at again, sooner */
+            return;
+        }
+        expire(conn, due.what);
+    }
+}
+
+void timeouts_start(struct conn *conn)
+{
+    loop_timer_init(&conn->timer, on_timer);
+    start(conn, SETTING_OFF);
+}
+
+void timeouts_stop(struct conn *conn)
+{
+    loop_timer_stop(&conn->timer);
+}
+
+void timeouts_look(struct conn *conn)
+{
+    if (conn->state != CONN_CLOSED)
+        start(conn, next_due(conn).left_ms);
+}
+
+int64_t timeouts_least(const struct settings *settings)
+{
+    const int64_t times[] = {
+        settings->timeout_header_wait_ms,       settings->timeout_idle_connection_ms,
+        settings->timeout_entity_body_ms,       settings->timeout_drain_entity_body_ms,
+        settings->timeout_request_queue_ms,     settings->timeout_handler_ms,
+    };
+    int64_t least = SETTING_OFF;
+
+    for (size_t i = 0; i < sizeof(times) / sizeof(times[0]); i++)
+        if (times[i] < least)
+            least = times[i];
+    return least;
+}
