@@ -152,6 +152,7 @@ local bad = {
     { "a TAB", "PROXY\32TCP4\t1.2.3.4 5.6.7.8 1 2\r\n",
       "a byte in a PROXY v1 line that is no printable ASCII" },
     { "NUL", "PROXY UNKNOWN \0", "a byte in a PROXY v1 line that is no printable ASCII" },
+    { "DEL", "PROXY UNKNOWN \127", "a byte in a PROXY v1 line that is no printable ASCII" },
     { "a byte above ASCII", "PROXY UNKNOWN \195\169",
       "a byte in a PROXY v1 line that is no printable ASCII" },
     { "a line of 108 bytes", "PROXY UNKNOWN " .. ("x"):rep(108 - 16) .. "\r\n",
