@@ -14,6 +14,8 @@ int luaopen_moonquay_probe(lua_State *L)
     lua_setfield(L, -2, "form");
     probe_server_open(L);
     lua_setfield(L, -2, "server");
+    probe_settings_open(L);
+    lua_setfield(L, -2, "settings");
     probe_sys_open(L);
     lua_setfield(L, -2, "sys");
     return 1;

@@ -71,6 +71,7 @@ static int read_settings(struct master *master, struct span app, struct err_text
     struct span defaults = buf_span(&options->defaults), overrides = buf_span(&options->overrides);
     int code;
 
+    settings_fini(&master->settings);
     settings_init(&master->settings);
     code = options_apply(&master->settings, defaults, false, "default", text);
     if (code == 0)
@@ -90,12 +91,14 @@ struct pairs_of {
 static void add_server_setting(void *arg, const char *key)
 {
     struct pairs_of *of = arg;
-    char value[sizeof(of->settings->urls)];
+    const char *text = settings_text(of->settings, key);
+    char number[64];
 
     if (settings_scope(key) != SETTING_SERVER)
         return;
-    settings_get(of->settings, key, value, sizeof(value));
-    pairs_add(of->pairs, key, value);
+    if (text == NULL)
+        settings_get(of->settings, key, number, sizeof(number));
+    pairs_add(of->pairs, key, text ? text : number);
 }
 
 void master_server_settings(const struct master *master, struct buf *pairs)
@@ -447,6 +450,7 @@ static void clean_up(struct master *master)
     if (master->tally_fd >= 0)
         close(master->tally_fd);
     close_log(master->access_fd);
+    settings_fini(&master->settings);
     log_reopen(STDERR_FILENO);
 }
 

@@ -436,6 +436,7 @@ static void clean_up(struct worker *worker)
     loop_free(worker->loop);
     tally_close(worker->tally);
     mem_free(worker->served);
+    settings_fini(&worker->settings);
     buf_fini(&worker->config);
     buf_fini(&worker->overrides);
 }
@@ -450,6 +451,7 @@ int worker_run(void)
     fcntl(WORKER_TALLY_FD, F_SETFD, FD_CLOEXEC);
     if (receive_config(&worker) < 0) {
         fputs("moonquay: a worker is started by moonquay serve only\n", stderr);
+        settings_fini(&worker.settings);
         buf_fini(&worker.config);
         buf_fini(&worker.overrides);
         return EXIT_USAGE_ERROR;
