@@ -51,12 +51,13 @@ void master_fail(struct master *master, int exit_code, const char *format, ...)
 static int read_urls(struct master *master, struct span app, struct err_text *text)
 {
     const char *from = master->options->urls_from, *key, *value, *place = NULL;
+    struct span config = buf_span(&master->options->config);
     struct err_text wrong;
     int code = endpoints_parse(&master->endpoints, master->settings.urls, &wrong);
 
     if (code == 0)
         return 0;
-    while (pairs_next(&app, &key, &value))
+    while (pairs_next(&config, &key, &value) || pairs_next(&app, &key, &value))
         if (strcmp(key, "urls" VM_SETTING_PLACE) == 0)
             place = value;
     if (from[0] || place == NULL)
