@@ -612,6 +612,24 @@ static void conn_timer(struct loop_timer *timer)
     conn_update_interest(conn); /* a deaf one is looked at again, sooner */
 }
 
+/* The timer is to look again within the new times, and no later than it would have. */
+void conn_limits_changed(struct conn *conn)
+{
+    const struct server *server = conn->server;
+    const struct exchange *exchange = conn->exchange;
+    enum conn_close_reason reason;
+    int64_t limit = due_after(conn, &reason), waited = loop_now_ms(server->loop) - conn->stamp_ms;
+    int64_t looks[] = {limit == SETTING_OFF ? limit : limit - waited, server->timer_ms,
+                       exchange->limit_entity_body_ms, exchange->limit_handler_ms,
+                       conn->deaf ? DEAF_MS : SETTING_OFF};
+    int64_t next = SETTING_OFF;
+
+    for (size_t i = 0; i < sizeof(looks) / sizeof(looks[0]); i++)
+        next = looks[i] < next ? looks[i] : next;
+    if (next != SETTING_OFF)
+        loop_timer_start(server->loop, &conn->timer, next < 0 ? 0 : next);
+}
+
 int conn_block(struct conn *conn, bool for_read, int ms)
 {
     struct pollfd poll_for = {.fd = stream_descriptor(conn->stream)};

@@ -34,6 +34,9 @@ struct exchange *exchange_new(struct conn *conn)
     exchange->connection_number = conn->number;
     exchange->content_bytes = exchange->drained_bytes = 0;
     exchange->max_content = server->settings->max_request_body_size;
+    exchange->limit_entity_body_ms = server->settings->timeout_entity_body_ms;
+    exchange->limit_handler_ms = server->settings->timeout_handler_ms;
+    exchange->limit_min_send = server->settings->min_send_bytes_per_second;
     exchange->content_phase = CONTENT_UNREAD;
     exchange->content_error = 0;
     exchange->last_run = SPAN_NONE;
@@ -599,6 +602,12 @@ int exchange_block(struct exchange *exchange, bool for_content, int ms)
     if (exchange->conn == NULL)
         return ERR_CLOSED;
     return conn_block(exchange->conn, for_content, ms);
+}
+
+void exchange_limits_changed(struct exchange *exchange)
+{
+    if (exchange->conn)
+        conn_limits_changed(exchange->conn);
 }
 
 struct net_addr exchange_local(const struct exchange *exchange)

@@ -53,6 +53,8 @@ struct exchange {
     struct buf held;        /* content given back by exchange_unread */
     struct span last_run;   /* what exchange_content returned last */
     int64_t max_content;    /* max_request_body_size of this request */
+    int64_t limit_entity_body_ms, limit_handler_ms; /* its time limits; SETTING_OFF */
+    int64_t limit_min_send; /* bytes a second that its peer must take; SETTING_OFF */
     int64_t start_unix_ms, start_us;
     enum content_phase content_phase;
     int content_error; /* of CONTENT_FAILED */
@@ -133,6 +135,10 @@ void exchange_release(struct exchange *exchange);
  * (ERR_TIMEOUT); then exchange_content or exchange_write goes on.
  */
 int exchange_block(struct exchange *exchange, bool for_content, int ms);
+
+/* To be called after a change of the exchange's time limits: the connection's timer takes them up.
+ */
+void exchange_limits_changed(struct exchange *exchange);
 
 /* The address that the peer connected to; NET_NONE when the connection is gone. */
 struct net_addr exchange_local(const struct exchange *exchange);

@@ -113,6 +113,7 @@ int conn_send(struct conn *conn, const struct span *parts, int count);
 void conn_update_interest(struct conn *conn);
 void conn_content_wanted(struct conn *conn);
 void conn_exchange_ended(struct conn *conn);
+void conn_limits_changed(struct conn *conn); /* of its exchange */
 void conn_close(struct conn *conn, enum conn_close_reason reason);
 int conn_block(struct conn *conn, bool for_read, int ms);
 
