@@ -40,7 +40,7 @@ LUA_FILES  = $(shell find lua spec scripts/examples -name '*.lua' | sort) script
 SH_FILES   = $(shell grep -lsE '^\#!/bin/(ba)?sh' scripts/* .ci/run)
 
 .PHONY: all probe test test-load test-fresh bench bench-load lint lint-format lint-gcc lint-clang \
-        lint-lua lint-shell check-layers tidy format install uninstall clean help force
+        lint-lua lint-shell check-layers tidy format gen install uninstall clean help force
 .DELETE_ON_ERROR:
 
 all: $(BUILD)/bin/moonquay $(BUILD)/lib/moonquay/core.so
@@ -85,6 +85,12 @@ $(BUILD)/flags $(BUILD)/places: force
 	@mkdir -p $(@D)
 	@printf '%s\n' '$(subst ','\'',$(LINE))' | cmp -s - $@ || \
 		printf '%s\n' '$(subst ','\'',$(LINE))' >$@
+
+# ---- generated texts
+
+# The settings' table in lua/README.md and lua/moonquay/settings.lua, from the table in the server.
+gen: $(BUILD)/bin/moonquay
+	scripts/gen-options $<
 
 # ---- specs
 
@@ -160,6 +166,7 @@ help:
 	@echo '  test-fresh    scripts/serve and scripts/test in a new Debian root (root only)'
 	@echo '  lint          clang-format, luacheck, shellcheck, check-layers, -Werror with gcc and clang'
 	@echo '  format tidy   clang-format in place; clang-tidy'
+	@echo '  gen           the tables of settings in lua/, from the server'
 	@echo '  fuzz fuzz-run the fuzz targets; SECONDS=20 each'
 	@echo '  bench         beside other servers; BENCH_ARGS="..." goes to scripts/bench'
 	@echo '  install uninstall clean'

@@ -1,6 +1,6 @@
 /*
- * req.body and req.limits: the request's content as it arrives. A read takes what is there and
- * waits only when there is nothing; bytes that nobody reads stay with the client.
+ * req.body: the request's content as it arrives. A read takes what is there and waits only when
+ * there is nothing; bytes that nobody reads stay with the client.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -13,7 +13,6 @@
 #include "bind/request.h"
 #include "bind/vm_priv.h"
 #include "server/exchange.h"
-#include "server/settings.h"
 
 #define READ_BYTES 65536 /* a piece handed to Lua is never larger */
 
@@ -300,91 +299,5 @@ void l_body_open(lua_State *L)
     lua_setfield(L, core, "body");
     lua_pushcclosure(L, body_index, 2);
     lua_setfield(L, -2, "__index");
-    lua_settop(L, core);
-}
-
-/* ---- req.limits (reference section 5) ---- */
-
-static bool has_body(const struct request *request)
-{
-    return request->exchange->head.framing != H1_NO_CONTENT;
-}
-
-static int limits_index(lua_State *L)
-{
-    struct request *request = check_request(L, 1, BOX_LIMITS);
-    const char *name = luaL_checkstring(L, 2);
-
-    if (strcmp(name, "read_only") == 0)
-        lua_pushboolean(L, has_body(request) && request->exchange->content_phase != CONTENT_UNREAD);
-    else if (strcmp(name, "max_request_body_size") == 0 && has_body(request) &&
-             request->exchange->max_content != SETTING_UNLIMITED)
-        lua_pushinteger(L, request->exchange->max_content);
-    else if (strcmp(name, "max_request_body_size") == 0 && has_body(request))
-        lua_pushliteral(L, "unlimited");
-    else if (strcmp(name, "allow_synchronous_io") == 0)
-        lua_pushboolean(L, request->allow_synchronous_io);
-    else
-        return 0;
-    return 1;
-}
-
-static int set_max_body(lua_State *L, struct request *request)
-{
-    int64_t bytes = 0;
-
-    if (!has_body(request))
-        return 0; /* nothing to limit: ignored, as the reference has it */
-    if (request->exchange->content_phase != CONTENT_UNREAD)
-        return luaL_error(L,
-                          "limits.max_request_body_size is read-only: body reading started at %s",
-                          request->reading_at ? request->reading_at : "an earlier call");
-    if (lua_type(L, 3) == LUA_TSTRING) {
-        if (strcmp(lua_tostring(L, 3), "unlimited") == 0)
-            bytes = SETTING_UNLIMITED;
-        else if (settings_parse_size(lua_tostring(L, 3), &bytes) < 0)
-            bytes = -1;
-    } else {
-        int is_integer;
-
-        bytes = lua_tointegerx(L, 3, &is_integer);
-        bytes = is_integer ? bytes : -1;
-    }
-    if (bytes < 0)
-        return luaL_error(
-            L,
-            "limits.max_request_body_size must be a number of bytes from 0 on, a size such as "
-            "\"10MB\", or moonquay.UNLIMITED, not %s",
-            luaL_tolstring(L, 3, NULL));
-    request->exchange->max_content = bytes;
-    return 0;
-}
-
-static int limits_newindex(lua_State *L)
-{
-    struct request *request = check_request(L, 1, BOX_LIMITS);
-    const char *name = luaL_checkstring(L, 2);
-
-    if (strcmp(name, "max_request_body_size") == 0)
-        return set_max_body(L, request);
-    if (strcmp(name, "allow_synchronous_io") == 0) {
-        luaL_checktype(L, 3, LUA_TBOOLEAN);
-        request->allow_synchronous_io = lua_toboolean(L, 3);
-        return 0;
-    }
-    return luaL_error(
-        L, "limits.%s cannot be set: there are max_request_body_size and allow_synchronous_io",
-        name);
-}
-
-void l_limits_open(lua_State *L)
-{
-    int core = lua_gettop(L);
-
-    new_box_metatable(L, BOX_LIMITS, "moonquay.limits");
-    lua_pushcfunction(L, limits_index);
-    lua_setfield(L, -2, "__index");
-    lua_pushcfunction(L, limits_newindex);
-    lua_setfield(L, -2, "__newindex");
     lua_settop(L, core);
 }

@@ -5,19 +5,19 @@
  */
 #include <errno.h>
 #include <lauxlib.h>
-#include <math.h>
 #include <string.h>
 #include <time.h>
 
 #include "base/err.h"
 #include "base/log.h"
-#include "base/mem.h"
 #include "base/version.h"
 #include "bind/aux.h"
 #include "bind/l_coroutine.h"
 #include "bind/l_form.h"
 #include "bind/l_json.h"
 #include "bind/l_local.h"
+#include "bind/l_option.h"
+#include "bind/l_server.h"
 #include "bind/l_task.h"
 #include "bind/request.h"
 #include "bind/vm_priv.h"
@@ -124,88 +124,7 @@ static int l_log(lua_State *L)
     return 0;
 }
 
-/* ---- settings ---- */
-
-/* Pushes the value as text; false when it has none, and its type is pushed. */
-static bool push_option_text(lua_State *L, int index)
-{
-    lua_Integer whole;
-
-    switch (lua_type(L, index)) {
-    case LUA_TBOOLEAN:
-        lua_pushstring(L, lua_toboolean(L, index) ? "true" : "false");
-        return true;
-    case LUA_TNUMBER:
-        /* 1e6 and 10/2 are whole numbers to whoever wrote them. */
-        if (!lua_isinteger(L, index) &&
-            lua_numbertointeger(floor(lua_tonumber(L, index)), &whole) &&
-            (lua_Number)whole == lua_tonumber(L, index))
-            lua_pushinteger(L, whole);
-        else
-            lua_pushvalue(L, index);
-        return true;
-    case LUA_TSTRING:
-        lua_pushvalue(L, index);
-        return true;
-    default:
-        lua_pushfstring(L, "(a %s)", luaL_typename(L, index));
-        return false;
-    }
-}
-
-/* A wrong option that ends the loading of the app has an exit code of its own. */
-static int raise_option(lua_State *L, struct vm *vm, const char *message)
-{
-    if (vm->loading) {
-        buf_fini(&vm->wrong_option);
-        buf_append(&vm->wrong_option, span_str(message));
-    }
-    lua_pushstring(L, message); /* luaL_error would add its own place */
-    return lua_error(L);
-}
-
-static void add_server_setting(struct vm *vm, const char *key, const char *value)
-{
-    buf_append(&vm->server_settings, span_of(key, strlen(key) + 1));
-    buf_append(&vm->server_settings, span_of(value, strlen(value) + 1));
-}
-
-/* set_option(key, value [, level]): for moonquay.app { … }; raises with the allowed range */
-static int l_set_option(lua_State *L)
-{
-    struct vm *vm = vm_of(L);
-    const char *key = luaL_checkstring(L, 1);
-    int level = (int)luaL_optinteger(L, 3, 1), code;
-    bool server_wide = settings_scope(key) == SETTING_SERVER;
-    struct settings *trial = vm->settings;
-    struct err_text text = {0};
-    const char *place, *value;
-    size_t length;
-
-    luaL_where(L, level); /* "app.lua:3: ", or "" */
-    place = lua_tolstring(L, -1, &length);
-    place = lua_pushlstring(L, place, length > 2 ? length - 2 : 0);
-    if (!push_option_text(L, 2)) {
-        settings_refuse(key, lua_tostring(L, -1), place, &text);
-        return raise_option(L, vm, text.text);
-    }
-    value = lua_tostring(L, -1);
-    if (server_wide) {
-        trial = mem_alloc(sizeof(*trial));
-        *trial = *vm->settings;
-    }
-    code = settings_set(trial, key, value, place, &text);
-    if (server_wide)
-        mem_free(trial);
-    if (code < 0)
-        return raise_option(L, vm, text.text);
-    if (server_wide) {
-        lua_pushfstring(L, "%s" VM_SETTING_PLACE, key);
-        add_server_setting(vm, key, value);
-        add_server_setting(vm, lua_tostring(L, -1), place);
-    }
-    return 0;
-}
+/* ---- the server ---- */
 
 /* shutdown(): the server drains and ends, as by SIGTERM */
 static int l_shutdown(lua_State *L)
@@ -242,15 +161,16 @@ static int l_load_app(lua_State *L)
 }
 
 static const luaL_Reg functions[] = {
-    {"now", l_now},           {"time", l_time},         {"fail", l_make_error},
-    {"reason", l_reason},     {"log", l_log},           {"set_option", l_set_option},
-    {"shutdown", l_shutdown}, {"load_app", l_load_app}, {NULL, NULL},
+    {"now", l_now}, {"time", l_time},         {"fail", l_make_error},   {"reason", l_reason},
+    {"log", l_log}, {"shutdown", l_shutdown}, {"load_app", l_load_app}, {NULL, NULL},
 };
 
 void core_open(struct vm *vm, lua_State *L)
 {
     l_coroutine_install(L);
     luaL_newlib(L, functions);
+    l_option_open(L);
+    l_server_open(L);
     lua_pushliteral(L, MOONQUAY_VERSION);
     lua_setfield(L, -2, "version");
     lua_pushboolean(L, vm->owned);

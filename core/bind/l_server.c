@@ -172,7 +172,7 @@ static int l_get_option(lua_State *L)
     }
     if (strcmp(text, "none") == 0 && settings_takes(key, SETTING_FROM_NUMBER))
         return 0;
-    if (settings_takes(key, SETTING_FROM_BOOLEAN) &&
+    if (settings_takes(key, SETTING_FROM_FALSE) &&
         (strcmp(text, "true") == 0 || strcmp(text, "false") == 0))
         lua_pushboolean(L, text[0] == 't');
     else if (!settings_takes(key, SETTING_FROM_NUMBER) || lua_stringtonumber(L, text) == 0)

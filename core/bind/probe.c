@@ -18,6 +18,8 @@ int luaopen_moonquay_probe(lua_State *L)
     lua_setfield(L, -2, "server");
     probe_log_open(L);
     lua_setfield(L, -2, "logs");
+    probe_settings_open(L);
+    lua_setfield(L, -2, "settings");
     probe_sys_open(L);
     lua_setfield(L, -2, "sys");
     return 1;

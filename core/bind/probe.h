@@ -6,11 +6,12 @@
 #include <lua.h>
 
 /* Each pushes one table of functions. */
-int probe_http_open(lua_State *L);   /* fields, target, h1 reader and writer, dates */
-int probe_form_open(lua_State *L);   /* query, cookie, multipart, media type */
-int probe_proxy_open(lua_State *L);  /* address sets, PROXY headers, Forwarded fields */
-int probe_server_open(lua_State *L); /* log, addresses, settings, tally, access log */
-int probe_log_open(lua_State *L);    /* reasons, HTTP error log, log files */
-int probe_sys_open(lua_State *L);    /* processes and descriptors for the specs' servers */
+int probe_http_open(lua_State *L);     /* fields, target, h1 reader and writer, dates */
+int probe_form_open(lua_State *L);     /* query, cookie, multipart, media type */
+int probe_proxy_open(lua_State *L);    /* address sets, PROXY headers, Forwarded fields */
+int probe_server_open(lua_State *L);   /* log, addresses, tally, access log */
+int probe_log_open(lua_State *L);      /* reasons, HTTP error log, log files */
+int probe_settings_open(lua_State *L); /* settings, tls bindings, hosting, configuration files */
+int probe_sys_open(lua_State *L);      /* processes and descriptors for the specs' servers */
 
 #endif

@@ -1,5 +1,5 @@
 /*
- * The small rooms around the server for the specs: error log, addresses, settings, tally and access
+ * The small rooms around the server for the specs: error log, addresses, tally and access
  * log. What writes to a descriptor gets a pipe here, and its text is returned.
  */
 #include "bind/probe.h"
@@ -16,7 +16,6 @@
 #include "net/addr.h"
 #include "route/tally.h"
 #include "server/access_log.h"
-#include "server/settings.h"
 
 #define PIPE_BYTES (1 << 20)
 
@@ -178,97 +177,14 @@ static int probe_addr_from(lua_State *L)
     return 2;
 }
 
-/* ---- settings */
-
-/* settings({ { key, value }, … }, where) -> { key = text in force, … } | nil, message, exit code */
-static int probe_settings(lua_State *L)
-{
-    struct settings settings;
-    struct err_text text = {0};
-    const char *where = luaL_optstring(L, 2, "--set");
-
-    settings_init(&settings);
-    for (int i = 1, count = (int)lua_rawlen(L, 1); i <= count; i++) {
-        lua_rawgeti(L, 1, i);
-        lua_rawgeti(L, -1, 1);
-        lua_rawgeti(L, -2, 2);
-        if (settings_set(&settings, luaL_checkstring(L, -2), luaL_checkstring(L, -1), where,
-                         &text) < 0) {
-            lua_pushnil(L);
-            lua_pushstring(L, text.text);
-            lua_pushinteger(L, text.exit_code);
-            return 3;
-        }
-        lua_pop(L, 3);
-    }
-    lua_newtable(L);
-    for (int i = 1, count = (int)lua_rawlen(L, 1); i <= count; i++) {
-        char value[1100];
-
-        lua_rawgeti(L, 1, i);
-        lua_rawgeti(L, -1, 1);
-        settings_get(&settings, lua_tostring(L, -1), value, sizeof(value));
-        lua_pushstring(L, value);
-        lua_rawset(L, -4);
-        lua_pop(L, 1);
-    }
-    return 1;
-}
-
-/* settings_get(key) -> the default as text | nil, err */
-static int probe_settings_get(lua_State *L)
-{
-    struct settings settings;
-    char value[1100];
-    int code;
-
-    settings_init(&settings);
-    code = settings_get(&settings, luaL_checkstring(L, 1), value, sizeof(value));
-    if (code < 0)
-        return push_failure(L, code);
-    lua_pushstring(L, value);
-    return 1;
-}
-
-/* settings_scope(key) -> "server" or "app" | nil, err */
-static int probe_settings_scope(lua_State *L)
-{
-    int scope = settings_scope(luaL_checkstring(L, 1));
-
-    if (scope < 0)
-        return push_failure(L, scope);
-    lua_pushstring(L, scope == SETTING_SERVER ? "server" : "app");
-    return 1;
-}
-
-static void add_key(void *arg, const char *key)
-{
-    lua_State *L = arg;
-
-    lua_pushstring(L, key);
-    lua_rawseti(L, -2, (lua_Integer)lua_rawlen(L, -2) + 1);
-}
-
-static int probe_settings_keys(lua_State *L)
-{
-    lua_newtable(L);
-    settings_each(add_key, L);
-    return 1;
-}
-
 /* ---- tally */
 
 static void push_tally(lua_State *L, struct tally *tally)
 {
-    static const char *const gauges[GAUGES] = {[GAUGE_CONNECTIONS] = "connections",
-                                               [GAUGE_REQUESTS] = "requests",
-                                               [GAUGE_TASKS] = "tasks",
-                                               [GAUGE_LUA_BYTES] = "lua_bytes"};
-
     lua_newtable(L);
     for (int i = 0; i < GAUGES; i++) {
         lua_pushinteger(L, tally_gauge_sum(tally, (enum tally_gauge)i));
-        lua_setfield(L, -2, gauges[i]);
+        lua_setfield(L, -2, tally_gauge_name((enum tally_gauge)i));
     }
     lua_pushinteger(L, tally_slots(tally));
     lua_setfield(L, -2, "slots");
@@ -402,10 +318,6 @@ static const luaL_Reg functions[] = {
     {"log", probe_log},
     {"log_event", probe_log_event},
     {"quote", probe_quote},
-    {"settings", probe_settings},
-    {"settings_get", probe_settings_get},
-    {"settings_keys", probe_settings_keys},
-    {"settings_scope", probe_settings_scope},
     {"tally", probe_tally},
     {"tally_attach", probe_tally_attach},
     {NULL, NULL},

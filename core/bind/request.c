@@ -106,6 +106,7 @@ struct request_box *push_box(lua_State *L, struct request *request, enum box_typ
     struct request_box *box = lua_newuserdatauv(L, sizeof(*box), values);
 
     box->type = (uint16_t)type;
+    box->which = 0;
     box->request = request;
     box->number = request->number;
     lua_rawgeti(L, LUA_REGISTRYINDEX, request->vm->box_metatables[type - BOX_REQUEST]);

@@ -60,7 +60,7 @@ enum fields_which { FIELDS_REQUEST, FIELDS_RESPONSE, FIELDS_TRAILERS };
 
 struct request_box {
     uint16_t type;  /* enum box_type */
-    uint16_t which; /* of a fields box: enum fields_which */
+    uint16_t which; /* of a fields box: enum fields_which; of a limits box: whether its timeouts */
     struct request *request;
     uint64_t number;
 };

@@ -191,7 +191,7 @@ void vm_free(struct vm *vm)
     lua_close(vm->L);
     alloc_fini(&vm->alloc);
     requests_fini(vm);
-    buf_fini(&vm->server_settings);
+    buf_fini(&vm->asked_settings);
     buf_fini(&vm->wrong_option);
     buf_fini(&vm->warning);
     mem_free(vm->app);
@@ -203,9 +203,9 @@ const struct handler *vm_handler(struct vm *vm)
     return &vm->app->handler;
 }
 
-struct span vm_server_settings(struct vm *vm)
+struct span vm_asked_settings(struct vm *vm)
 {
-    return buf_span(&vm->server_settings);
+    return buf_span(&vm->asked_settings);
 }
 
 void vm_on_shutdown(struct vm *vm, void (*shutdown)(void *owner), void *owner)

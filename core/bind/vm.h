@@ -46,9 +46,9 @@ const struct handler *vm_handler(struct vm *vm);
 struct span vm_asked_settings(struct vm *vm);
 
 /*
- * What running Lua code asks of the server: op is "set" (key, value), "listen" or "unlisten" (value:
- * a URL prefix). The answer comes, once for each number, by vm_answer: what is wrong, or NULL and a
- * result, which may be NULL. Without it settings are the state's own affair.
+ * What running Lua code asks of the server: op is "set" (key, value), "listen" or "unlisten"
+ * (value: a URL prefix). The answer comes, once for each number, by vm_answer: what is wrong, or
+ * NULL and a result, which may be NULL. Without it settings are the state's own affair.
  */
 struct vm_question {
     const char *op, *key, *value, *place;

@@ -30,7 +30,7 @@ struct vm {
     struct tally *tally;
     unsigned slot_index;
     struct tally_slot *slot;
-    struct tally_app *column; /* ours in the slot */
+    struct tally_app *column;           /* ours in the slot */
     struct local_server *local_servers; /* in-process, of tests; as long as the state */
     bool owned;                         /* the state is ours, with our allocator */
     bool loading, stopping;
@@ -74,8 +74,8 @@ struct vm {
     void *loaded_owner;
     int load_stage;
     char app_path[1024];
-    struct buf server_settings; /* key\0value\0 … */
-    struct buf wrong_option;    /* what set_option raised last, while the app was loaded */
+    struct buf asked_settings; /* key\0value\0 … */
+    struct buf wrong_option;   /* what set_option raised last, while the app was loaded */
 
     void (*shutdown)(void *owner);
     void *shutdown_owner;

@@ -14,7 +14,8 @@
 #include "proc/ipc.h"
 #include "server/hosting.h"
 
-#define WARNED_WILDCARDS 8 /* one line each for so many top-level wildcards, then one for the rest */
+#define WARNED_WILDCARDS                                                                           \
+    8 /* one line each for so many top-level wildcards, then one for the rest */
 
 /* ---- settings ---- */
 
@@ -434,9 +435,9 @@ int apps_change_setting(struct apps *apps, struct served_app *app, const char *k
                        place, place[0] ? ": " : "", key);
     settings_set(settings, key, value, place, text);
     snprintf(scope, sizeof(scope), "%u:", app->index);
-    add_setting(&(struct telling){settings, SETTING_APP, is_server ? IPC_SERVER_SCOPE : scope,
-                                  change},
-                key);
+    add_setting(
+        &(struct telling){settings, SETTING_APP, is_server ? IPC_SERVER_SCOPE : scope, change},
+        key);
     return 0;
 }
 

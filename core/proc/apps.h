@@ -24,7 +24,7 @@ struct apps {
     const struct options *options;
     struct served_app at[TALLY_APPS];
     unsigned count;
-    struct settings settings; /* of the server */
+    struct settings settings;      /* of the server */
     struct prefix_table *prefixes; /* whose values are served apps; NULL before apps_open */
 };
 
@@ -62,7 +62,6 @@ int apps_change_setting(struct apps *apps, struct served_app *app, const char *k
 int apps_listen(struct apps *apps, struct served_app *app, struct endpoints *endpoints,
                 const char *prefix, struct buf *change, struct buf *reply, struct err_text *text);
 int apps_unlisten(struct apps *apps, struct served_app *app, struct endpoints *endpoints,
-                  const char *prefix, struct buf *change, struct buf *reply,
-                  struct err_text *text);
+                  const char *prefix, struct buf *change, struct buf *reply, struct err_text *text);
 
 #endif

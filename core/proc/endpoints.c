@@ -166,7 +166,8 @@ static int use_address(struct endpoints *endpoints, struct net_addr *addr, bool 
 
     if (known == NULL)
         return open_address(endpoints, addr, https, text);
-    if (known->uses == 0) { /* about to be closed: the workers have been told, and hear of it anew */
+    if (known->uses ==
+        0) { /* about to be closed: the workers have been told, and hear of it anew */
         known->id = ++endpoints->last_id;
         known->https = https;
     }

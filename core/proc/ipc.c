@@ -131,9 +131,9 @@ static void send_waiting(struct ipc_channel *channel)
 {
     while (!list_empty(&channel->waiting)) {
         struct waiting *waiting = LIST_OWNER(channel->waiting.next, struct waiting, node);
-        int code = send_datagram(channel->fd, &waiting->header,
-                                 span_of(waiting->text, waiting->length), waiting->fds,
-                                 waiting->fd_count);
+        int code =
+            send_datagram(channel->fd, &waiting->header, span_of(waiting->text, waiting->length),
+                          waiting->fds, waiting->fd_count);
 
         if (code == ERR_AGAIN)
             return;

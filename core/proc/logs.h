@@ -20,7 +20,8 @@ void logs_close(struct logs *logs);
  * one. True when it was moved. */
 bool logs_rotate(const struct logs *logs, const struct settings *settings);
 
-/* Those that are files: IPC_LOG_… bits, and a descriptor for each in their order; returns how many. */
+/* Those that are files: IPC_LOG_… bits, and a descriptor for each in their order; returns how many.
+ */
 #define LOGS_MAX 3
 unsigned logs_files(const struct logs *logs, int fds[LOGS_MAX], unsigned *which);
 

@@ -25,7 +25,7 @@ int main(int argc, char **argv)
         status = worker_run();
         break;
     case COMMAND_OPTIONS:
-        settings_print(stdout);
+        settings_print_as(stdout, options.form);
         break;
     case COMMAND_VERSION:
         puts("moonquay " MOONQUAY_VERSION);

@@ -30,8 +30,8 @@ struct slot {
     pid_t pid; /* 0: none */
     struct ipc_channel ipc;
     unsigned loading_app; /* the index of the app that it has begun to load */
-    unsigned applied; /* the last version of the state that it has confirmed */
-    bool told;        /* it has been sent the state, and is sent each change */
+    unsigned applied;     /* the last version of the state that it has confirmed */
+    bool told;            /* it has been sent the state, and is sent each change */
     struct loop_alarm respawn;
     int64_t spawned_ms;
     unsigned early_deaths; /* in a row, soon after their start */

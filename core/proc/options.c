@@ -7,8 +7,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
+#include "bind/config_file.h"
+#include "bind/vm.h"
 #include "proc/ipc.h"
 
 static const struct {
@@ -38,13 +41,23 @@ static const struct {
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 
+#define CONFIG_FILE "moonquay.conf.lua" /* is read when it is in the working directory */
+
 /* The words that are left, and what they are read into. */
 struct reader {
     struct options *options;
-    struct settings scratch; /* each value is checked against it */
+    const char *config; /* what --config names; NULL */
     char **words;
     struct err_text *text;
 };
+
+/* Of a pair that says where another one comes from. */
+static bool is_place(const char *key)
+{
+    size_t length = strlen(key), mark = strlen(VM_SETTING_PLACE);
+
+    return length > mark && strcmp(key + length - mark, VM_SETTING_PLACE) == 0;
+}
 
 static int usage(struct reader *reader, const char *what, const char *word)
 {
@@ -56,7 +69,7 @@ static int usage(struct reader *reader, const char *what, const char *word)
 static int add(struct reader *reader, const char *key, const char *value, const char *where)
 {
     struct options *options = reader->options;
-    int code = settings_set(&reader->scratch, key, value, where, reader->text);
+    int code = settings_check(key, value, where, reader->text);
 
     if (code < 0)
         return code;
@@ -88,6 +101,12 @@ static int read_set(struct reader *reader, const char *word)
     return add(reader, key, equals + 1, "--set");
 }
 
+static int read_config(struct reader *reader, const char *word)
+{
+    reader->config = value_of(reader, word, strlen("--config"));
+    return reader->config && reader->config[0] ? 0 : usage(reader, "wants a file: ", word);
+}
+
 static int read_option(struct reader *reader, const char *word)
 {
     size_t name_len = strcspn(word, "=");
@@ -95,6 +114,8 @@ static int read_option(struct reader *reader, const char *word)
 
     if (span_eq(name, SPAN("--set")))
         return read_set(reader, word);
+    if (span_eq(name, SPAN("--config")))
+        return read_config(reader, word);
     for (size_t i = 0; i < COUNT(short_forms); i++) {
         const char *value = short_forms[i].value;
         char where[64];
@@ -111,18 +132,34 @@ static int read_option(struct reader *reader, const char *word)
     return usage(reader, "no such option: ", word);
 }
 
-static int set_app(struct reader *reader, const char *word)
+/* By name, and by what the names stand for where that is there. */
+static bool same_file(const char *a, const char *b)
+{
+    struct stat one, other;
+
+    if (strcmp(a, b) == 0)
+        return true;
+    return stat(a, &one) == 0 && stat(b, &other) == 0 && one.st_dev == other.st_dev &&
+           one.st_ino == other.st_ino;
+}
+
+static int add_app(struct reader *reader, const char *word)
 {
     struct options *options = reader->options;
 
-    if (options->app[0])
-        return usage(reader, "one app only, what is this: ", word);
     if (word[0] == '\0') /* a shell's unset variable, say: app.lua is not what was meant */
         return err_set(reader->text, EXIT_APP_MISSING, ERR_NOT_FOUND,
                        "the app \"\" names no file: moonquay serve FILE");
-    if (strlen(word) >= sizeof(options->app))
+    if (strlen(word) >= PATH_MAX)
         return usage(reader, "too long a path: ", word);
-    memcpy(options->app, word, strlen(word) + 1);
+    for (unsigned i = 0; i < options->app_count; i++)
+        if (same_file(options->apps[i], word))
+            return usage(reader, "the same app is named twice: ", word);
+    if (options->app_count == OPTIONS_APPS)
+        return err_set(reader->text, EXIT_USAGE_ERROR, ERR_LIMIT,
+                       "a server has at most %d apps, %.200s is one more", OPTIONS_APPS, word);
+    options->apps[options->app_count++] = word;
+    options->app = options->apps[0];
     return 0;
 }
 
@@ -137,12 +174,12 @@ static void add_defaults(struct options *options)
 
 static int find_app(struct options *options, struct err_text *text)
 {
-    if (options->app[0])
+    if (options->app_count > 0)
         return 0;
     if (access("app.lua", F_OK) < 0)
         return err_set(text, EXIT_APP_MISSING, ERR_NOT_FOUND,
                        "no app was named and there is no app.lua here: moonquay serve FILE");
-    strcpy(options->app, "app.lua");
+    options->app = options->apps[options->app_count++] = "app.lua";
     return 0;
 }
 
@@ -177,6 +214,29 @@ static void find_lua_dir(char out[PATH_MAX])
     snprintf(out, PATH_MAX, "%s", MOONQUAY_LUA_DIR);
 }
 
+/* The file that --config or the environment names must be there, the usual one need not. */
+static int read_config_file(struct reader *reader)
+{
+    struct options *options = reader->options;
+    const char *path = reader->config, *key, *value;
+    int code;
+
+    if (path == NULL && (path = getenv("MOONQUAY_CONFIG")) != NULL && path[0] == '\0')
+        path = NULL;
+    if (path == NULL && access(CONFIG_FILE, F_OK) == 0)
+        path = CONFIG_FILE;
+    if (path == NULL)
+        return 0;
+    code = config_file_read(path, options->lua_dir, &options->config, reader->text);
+
+    struct span rest = buf_span(&options->config);
+
+    while (code == 0 && pairs_next(&rest, &key, &value))
+        if (!is_place(key))
+            pairs_add(&options->defaults, key, value);
+    return code;
+}
+
 static int read_serve(struct reader *reader)
 {
     const char *urls = getenv("MOONQUAY_URLS");
@@ -189,7 +249,7 @@ static int read_serve(struct reader *reader)
         const char *word = *reader->words++;
 
         if (only_words || word[0] != '-')
-            code = set_app(reader, word);
+            code = add_app(reader, word);
         else if (strcmp(word, "--") == 0)
             only_words = true;
         else if (strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0)
@@ -201,7 +261,25 @@ static int read_serve(struct reader *reader)
         return code;
     add_defaults(reader->options);
     find_lua_dir(reader->options->lua_dir);
-    return find_app(reader->options, reader->text);
+    code = read_config_file(reader);
+    return code < 0 ? code : find_app(reader->options, reader->text);
+}
+
+/* moonquay options [--markdown|--luals|--json] */
+static int read_form(struct reader *reader)
+{
+    static const char *const forms[] = {"--markdown", "--luals", "--json"};
+    const char *word = *reader->words;
+
+    reader->options->form = word ? NULL : "text";
+    if (word == NULL)
+        return 0;
+    for (size_t i = 0; i < COUNT(forms); i++)
+        if (strcmp(word, forms[i]) == 0)
+            reader->options->form = forms[i] + strlen("--");
+    if (reader->options->form == NULL)
+        return usage(reader, "no such option: ", word);
+    return reader->words[1] ? usage(reader, "one word too many: ", reader->words[1]) : 0;
 }
 
 int options_parse(struct options *options, int argc, char **argv, struct err_text *text)
@@ -209,7 +287,6 @@ int options_parse(struct options *options, int argc, char **argv, struct err_tex
     struct reader reader = {.options = options, .text = text};
 
     memset(options, 0, sizeof(*options));
-    settings_init(&reader.scratch);
     if (argc < 2)
         return usage(&reader, "what shall it do?", "");
     reader.words = argv + 2;
@@ -219,6 +296,8 @@ int options_parse(struct options *options, int argc, char **argv, struct err_tex
         options->command = commands[i].command;
         if (options->command == COMMAND_SERVE)
             return read_serve(&reader);
+        if (options->command == COMMAND_OPTIONS)
+            return read_form(&reader);
         return argc > 2 ? usage(&reader, "one word too many: ", argv[2]) : 0;
     }
     return usage(&reader, "no such command: ", argv[1]);
@@ -227,6 +306,7 @@ int options_parse(struct options *options, int argc, char **argv, struct err_tex
 void options_fini(struct options *options)
 {
     buf_fini(&options->defaults);
+    buf_fini(&options->config);
     buf_fini(&options->overrides);
 }
 
@@ -237,15 +317,17 @@ int options_apply(struct settings *settings, struct span pairs, bool only_server
     int code = 0;
 
     while (code == 0 && pairs_next(&pairs, &key, &value))
-        if (!only_server || settings_scope(key) == SETTING_SERVER)
+        if (!is_place(key) && (!only_server || settings_scope(key) == SETTING_SERVER))
             code = settings_set(settings, key, value, where, text);
     return code;
 }
 
 void options_help(void)
 {
-    fputs("moonquay serve [APP.lua] [options]   serves the app, app.lua by default\n"
+    fputs("moonquay serve [APP.lua ...] [options]  serves the apps, app.lua by default\n"
           "    --urls URL[,URL]                 http://localhost:5000; also MOONQUAY_URLS\n"
+          "    --config FILE                    moonquay.conf.lua if it is here; also "
+          "MOONQUAY_CONFIG\n"
           "    --workers N                      processes; as many as there are CPUs\n"
           "    --user NAME                      whom the workers become when root starts it\n"
           "    --dev, --no-dev                  error pages with sources; on a terminal\n"
@@ -256,6 +338,7 @@ void options_help(void)
           "    --log-level error|warn|info|debug\n"
           "    --set KEY=VALUE                  any setting, see moonquay options\n"
           "moonquay options                     all settings: default, meaning, range\n"
+          "    --markdown, --luals, --json      for documents, editors, programs\n"
           "moonquay version\n"
           "moonquay help\n"
           "Signals: TERM and INT finish what runs and end, a second one ends at once;\n"

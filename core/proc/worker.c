@@ -51,7 +51,7 @@ struct worker_app {
 
 struct worker {
     enum worker_state state;
-    unsigned index; /* of our slot */
+    unsigned index;           /* of our slot */
     struct settings settings; /* of the server */
     struct buf config;        /* the pairs of the first message, for as long as we live */
     struct buf defaults, overrides;
@@ -70,7 +70,7 @@ struct worker {
     struct server *server;
     struct access_log *access_log;
     struct error_log *error_log;
-    int http_error_fd; /* -1 once error_log has it */
+    int http_error_fd;       /* -1 once error_log has it */
     int error_fd, access_fd; /* as the master sent them; access_fd is -1 once access_log has it */
     struct served *served;
     unsigned served_count;
@@ -161,8 +161,7 @@ static void open_error_log(struct worker *worker)
     int64_t most = settings->http_error_log_max_bytes;
 
     if (fd >= 0)
-        worker->error_log =
-            error_log_new(fd, most == SETTING_OFF ? 0 : most, on_log_full, worker);
+        worker->error_log = error_log_new(fd, most == SETTING_OFF ? 0 : most, on_log_full, worker);
     worker->http_error_fd = -1;
 }
 
@@ -295,8 +294,8 @@ static void listen_to(struct worker *worker, struct ipc_message *message)
         return;
     served.entry = mem_alloc(sizeof(*served.entry));
     server_entry_init(served.entry, worker->server, &addr, number_of(pairs, "https") != 0);
-    served.listener = listener_start(worker->loop, message->fds[0], ACCEPT_BATCH, server_accept,
-                                     served.entry);
+    served.listener =
+        listener_start(worker->loop, message->fds[0], ACCEPT_BATCH, server_accept, served.entry);
     message->fds[0] = -1;
     worker->served = mem_realloc(worker->served, (worker->served_count + 1) * sizeof(served));
     worker->served[worker->served_count++] = served;

@@ -259,14 +259,10 @@ const char *tally_gauge_name(enum tally_gauge gauge)
 const char *tally_counter_name(enum tally_counter counter)
 {
     static const char *const names[COUNTERS] = {
-        [COUNTER_CONNECTIONS] = "connections",
-        [COUNTER_REQUESTS] = "requests",
-        [COUNTER_REFUSED] = "refused",
-        [COUNTER_HANDLER_ERRORS] = "handler_errors",
-        [COUNTER_CPU_LIMIT] = "cpu_limit",
-        [COUNTER_MEMORY_LIMIT] = "memory_limit",
-        [COUNTER_CANCELLED] = "cancelled",
-        [COUNTER_RESTARTS] = "restarts",
+        [COUNTER_CONNECTIONS] = "connections", [COUNTER_REQUESTS] = "requests",
+        [COUNTER_REFUSED] = "refused",         [COUNTER_HANDLER_ERRORS] = "handler_errors",
+        [COUNTER_CPU_LIMIT] = "cpu_limit",     [COUNTER_MEMORY_LIMIT] = "memory_limit",
+        [COUNTER_CANCELLED] = "cancelled",     [COUNTER_RESTARTS] = "restarts",
     };
 
     return names[counter];
@@ -275,11 +271,8 @@ const char *tally_counter_name(enum tally_counter counter)
 const char *tally_app_gauge_name(enum tally_app_gauge gauge)
 {
     static const char *const names[APP_GAUGES] = {
-        [APP_CONNECTIONS] = "connections",
-        [APP_RUNNING] = "running",
-        [APP_QUEUED] = "queued",
-        [APP_QUEUED_BYTES] = "queued_bytes",
-        [APP_LUA_BYTES] = "lua_bytes",
+        [APP_CONNECTIONS] = "connections",   [APP_RUNNING] = "running",     [APP_QUEUED] = "queued",
+        [APP_QUEUED_BYTES] = "queued_bytes", [APP_LUA_BYTES] = "lua_bytes",
     };
 
     return names[gauge];

@@ -32,8 +32,7 @@ static const struct refusal *find_client(struct exchange *exchange)
 
 static const struct refusal no_host = {400, "Hostname", "no app is registered for this host"};
 static const struct refusal no_path = {404, "NotFound", "no app is registered for this path"};
-static const struct refusal forbidden = {403, "Forbidden",
-                                         "dot segments that lead above the root"};
+static const struct refusal forbidden = {403, "Forbidden", "dot segments that lead above the root"};
 static const struct refusal anonymous = {401, "AuthRequired", "the app serves nobody unknown"};
 
 static struct span local_ip(struct conn *conn, const struct prefix_port *port)

@@ -393,9 +393,12 @@ static enum verdict step_closed(struct conn *conn)
 }
 
 static const struct conn_row states[] = {
-    [CONN_PROXY] = {"proxy", step_proxy},          [CONN_READING] = {"reading", step_reading},
-    [CONN_HANDLING] = {"handling", step_handling}, [CONN_DRAINING] = {"draining", step_draining},
-    [CONN_LINGERING] = {"lingering", step_lingering}, [CONN_CLOSED] = {"closed", step_closed},
+    [CONN_PROXY] = {"proxy", step_proxy},
+    [CONN_READING] = {"reading", step_reading},
+    [CONN_HANDLING] = {"handling", step_handling},
+    [CONN_DRAINING] = {"draining", step_draining},
+    [CONN_LINGERING] = {"lingering", step_lingering},
+    [CONN_CLOSED] = {"closed", step_closed},
 };
 
 static void conn_advance(struct conn *conn)

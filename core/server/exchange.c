@@ -657,6 +657,12 @@ int exchange_block(struct exchange *exchange, bool for_content, int ms)
     return conn_block(exchange->conn, for_content, ms);
 }
 
+void exchange_limits_changed(struct exchange *exchange)
+{
+    if (exchange->conn)
+        timeouts_look(exchange->conn);
+}
+
 struct net_addr exchange_local(const struct exchange *exchange)
 {
     struct net_addr none = {.family = NET_NONE};
@@ -669,12 +675,6 @@ size_t exchange_id(const struct exchange *exchange, char out[EXCHANGE_ID_BYTES])
     return (size_t)snprintf(out, EXCHANGE_ID_BYTES, "%012llx-%llx",
                             (unsigned long long)(exchange->server->boot & 0xffffffffffff),
                             (unsigned long long)exchange->number);
-}
-
-void exchange_limits_changed(struct exchange *exchange)
-{
-    if (exchange->conn)
-        timeouts_look(exchange->conn);
 }
 
 struct span exchange_scheme(const struct exchange *exchange)

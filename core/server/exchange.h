@@ -47,7 +47,7 @@ struct exchange {
     struct h1_head head;
     struct h1_reader reader;
     struct h1_content content;
-    struct fields trailers; /* of the request, after CONTENT_ENDED */
+    struct fields trailers;      /* of the request, after CONTENT_ENDED */
     struct span path_base, path; /* the target's path, split at the app's prefix */
     struct net_addr peer;        /* the other end of the socket */
     struct net_addr client;      /* who sent the request, by way of trusted proxies */
@@ -153,14 +153,15 @@ void exchange_release(struct exchange *exchange);
  */
 int exchange_block(struct exchange *exchange, bool for_content, int ms);
 
+/* To be called after a change of the exchange's time limits: the connection's timer takes them up.
+ */
+void exchange_limits_changed(struct exchange *exchange);
+
 /* The address that the peer connected to; NET_NONE when the connection is gone. */
 struct net_addr exchange_local(const struct exchange *exchange);
 
 /* "http" or "https", as the client used it. */
 struct span exchange_scheme(const struct exchange *exchange);
-
-/* The limits of this exchange were changed by its handler: a shorter time counts from now on. */
-void exchange_limits_changed(struct exchange *exchange);
 
 /* Writes the request's id, unique over restarts: 12 hexadecimal digits, '-', the number. Returns
  * its length. */

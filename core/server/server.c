@@ -79,7 +79,8 @@ void server_apply_settings(struct server *server)
     server->timer_ms = timeouts_least(settings);
     for (unsigned i = 0; i < TALLY_APPS; i++)
         if (server->apps[i])
-            server->timer_ms = shortest(server->timer_ms, timeouts_least(server->apps[i]->settings));
+            server->timer_ms =
+                shortest(server->timer_ms, timeouts_least(server->apps[i]->settings));
     for (struct list *node = server->conns.next; node != &server->conns; node = node->next)
         timeouts_look(LIST_OWNER(node, struct conn, node));
 }

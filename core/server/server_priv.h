@@ -26,11 +26,11 @@
 #define DEAF_MS           1000 /* between two looks at a peer that is not read */
 #define REQUESTS_PER_TURN 256  /* of one connection, then the others get their turn */
 #define AUTHORIZATION_BYTES                                                                        \
-    65536 /* max_field_length of Authorization: Kerberos tickets are long                          \
-           */
+    65536                       /* max_field_length of Authorization: Kerberos tickets are long    \
+                                 */
 #define RETRY_AFTER_SECONDS "1" /* of a 503: a moment later there may be room again */
 #define FREE_EXCHANGES      64
-#define FREE_BUFFERS   16
+#define FREE_BUFFERS        16
 
 struct app {
     struct server *server;
@@ -131,13 +131,13 @@ struct conn {
     struct loop_timer timer;
     struct loop_call call; /* end of the turn: advance and send, or free */
     uint64_t number;
-    int64_t stamp_ms; /* when the current wait began */
-    struct app *app;  /* of the latest request; NULL before the first */
-    uint64_t joined;  /* the apps in whose connections it is counted, by index */
+    int64_t stamp_ms;                  /* when the current wait began */
+    struct app *app;                   /* of the latest request; NULL before the first */
+    uint64_t joined;                   /* the apps in whose connections it is counted, by index */
     const struct local_address *local; /* NULL until somebody asks */
     struct conn_proxy *proxy;          /* NULL: the peer is the client */
-    int64_t pressure_ms;     /* since when the peer is slower than we; 0: it is not */
-    uint64_t pressure_bytes; /* on their way then, and handed to the system since */
+    int64_t pressure_ms;               /* since when the peer is slower than we; 0: it is not */
+    uint64_t pressure_bytes;           /* on their way then, and handed to the system since */
     uint32_t pressure_grace_ms;
     uint16_t port; /* that it came to */
     bool https;

@@ -178,7 +178,7 @@ static struct due next_due(const struct conn *conn)
 static void expire(struct conn *conn, enum due_what what)
 {
     static const enum conn_close_reason reasons[] = {
-        [DUE_LINGER] = CLOSE_LINGER,         [DUE_DRAIN] = CLOSE_DONE,
+        [DUE_LINGER] = CLOSE_LINGER,           [DUE_DRAIN] = CLOSE_DONE,
         [DUE_HEADER_WAIT] = CLOSE_HEADER_WAIT, [DUE_IDLE] = CLOSE_IDLE,
         [DUE_ENTITY_BODY] = CLOSE_ENTITY_BODY, [DUE_MIN_SEND] = CLOSE_MIN_SEND,
     };
@@ -235,16 +235,20 @@ void timeouts_stop(struct conn *conn)
 
 void timeouts_look(struct conn *conn)
 {
-    if (conn->state != CONN_CLOSED)
-        start(conn, next_due(conn).left_ms);
+    int64_t left_ms;
+
+    if (conn->state == CONN_CLOSED)
+        return;
+    left_ms = next_due(conn).left_ms;
+    start(conn, conn->deaf && left_ms > DEAF_MS ? DEAF_MS : left_ms);
 }
 
 int64_t timeouts_least(const struct settings *settings)
 {
     const int64_t times[] = {
-        settings->timeout_header_wait_ms,       settings->timeout_idle_connection_ms,
-        settings->timeout_entity_body_ms,       settings->timeout_drain_entity_body_ms,
-        settings->timeout_request_queue_ms,     settings->timeout_handler_ms,
+        settings->timeout_header_wait_ms,   settings->timeout_idle_connection_ms,
+        settings->timeout_entity_body_ms,   settings->timeout_drain_entity_body_ms,
+        settings->timeout_request_queue_ms, settings->timeout_handler_ms,
     };
     int64_t least = SETTING_OFF;
 

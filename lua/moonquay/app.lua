@@ -2,8 +2,8 @@
 -- The routes are made into functions when the first request comes, so that one whose path has no
 -- parameters costs two table look-ups.
 
-local core = require("moonquay.core")
 local Group = require("moonquay.group")
+local app_settings = require("moonquay.app_settings")
 local chain = require("moonquay.chain")
 local failure = require("moonquay.failure")
 local route_options = require("moonquay.route_options")
@@ -22,6 +22,7 @@ local USUAL = { "GET", "POST", "PUT", "PATCH", "DELETE" }
 ---@field package routes table[]
 ---@field package names table<string, table>
 ---@field package handler? moonquay.Handler
+---@field package authenticate? function what authentication.schemes is, when it is a function
 local App = setmetatable({}, { __index = Group })
 App.__index = App
 App.__name = "moonquay.App"
@@ -247,8 +248,8 @@ App.__call = function(self, req, res, outer)
   return (self.handler or self:compiled())(req, res, outer)
 end
 
---- A new app. Settings are those that `moonquay options` lists, for the whole server.
----@param settings? table<string, any>
+--- A new app. Settings are those that `moonquay options` lists.
+---@param settings? moonquay.Settings
 ---@param level? integer where a wrong setting is reported
 ---@return moonquay.App
 function App.new(settings, level)
@@ -263,24 +264,9 @@ function App.new(settings, level)
   }, App)
   app.app = app
   if settings then
-    App.apply_settings(settings, "", (level or 1) + 1)
+    app_settings.apply(app, settings, (level or 1) + 1)
   end
   return app
-end
-
---- Sets server options from a table, nested tables by dotted names.
-function App.apply_settings(settings, prefix, level)
-  for key, value in pairs(settings) do
-    if type(key) ~= "string" then
-      error("settings are named: moonquay.app { workers = 2 }", level + 1)
-    end
-    if type(value) == "table" and value[1] == nil then
-      App.apply_settings(value, prefix .. key .. ".", level + 1)
-    else
-      local text = type(value) == "table" and table.concat(value, ",") or value
-      core.set_option(prefix .. key, text, level + 1)
-    end
-  end
 end
 
 return App

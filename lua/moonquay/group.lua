@@ -13,6 +13,12 @@ local route_tree = require("moonquay.route_tree")
 ---@field name? string a name for app:url
 ---@field max_request_body_size? integer|string bytes, "10MB", or moonquay.UNLIMITED
 ---@field allow_synchronous_io? boolean
+---@field min_send_bytes_per_second? integer|"off"
+---@field timeouts? moonquay.RouteTimeouts
+
+---@class moonquay.RouteTimeouts seconds
+---@field entity_body? number|"off" between two pieces of the body
+---@field handler? number|"off" for the handler as a whole
 
 ---@alias moonquay.OptionsOrHandler moonquay.RouteOptions|moonquay.Handler
 ---@alias moonquay.Define fun(self, path: string, a: moonquay.OptionsOrHandler, b?: any)

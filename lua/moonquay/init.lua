@@ -4,7 +4,6 @@ local core = require("moonquay.core")
 local App = require("moonquay.app")
 local boot = require("moonquay.boot")
 local errors = require("moonquay.errors")
-local size = require("moonquay.size")
 local tasks = require("moonquay.tasks")
 local util = require("moonquay.util")
 
@@ -20,8 +19,8 @@ boot.install()
 ---@field background fun(fn: function, ...: any): moonquay.Task
 local moonquay = {
   version = core.version,
-  --- Lifts a size limit: req.limits.max_request_body_size = moonquay.UNLIMITED
-  UNLIMITED = size.UNLIMITED,
+  --- Lifts a limit: req.limits.max_request_body_size = moonquay.UNLIMITED
+  UNLIMITED = "unlimited",
   --- JSON: encode, decode, null, array, object.
   json = core.json,
   util = util,
@@ -39,8 +38,9 @@ local moonquay = {
   background = core.spawn_detached,
 }
 
---- A new app. Settings are for the whole server: moonquay.app { max_request_body_size = "1MB" }
----@param settings? table<string, any>
+--- A new app: moonquay.app { max_request_body_size = "1MB" }. `moonquay options` says which of its
+--- settings are for the whole server.
+---@param settings? moonquay.Settings
 ---@return moonquay.App
 function moonquay.app(settings)
   if settings ~= nil and type(settings) ~= "table" then

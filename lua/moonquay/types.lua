@@ -23,7 +23,13 @@
 ---@class moonquay.Limits
 ---@field max_request_body_size integer|string "10MB" or moonquay.UNLIMITED; until the first read
 ---@field allow_synchronous_io boolean
+---@field min_send_bytes_per_second integer|"off"
+---@field timeouts moonquay.LimitTimeouts
 ---@field read_only boolean reading of the body has started
+
+---@class moonquay.LimitTimeouts seconds
+---@field entity_body number|"off" between two pieces of the body
+---@field handler number|"off" for the handler as a whole
 
 ---@class moonquay.Headers names in any case; a repeated name's values joined by ", "
 ---@field [string] string?

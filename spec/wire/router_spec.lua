@@ -211,7 +211,7 @@ describe("an app that is wrong", function()
     { "app:get('/a', { nam = 'x' }, print)", 'app.lua:2: unknown route option "nam"; there are' },
     {
       "app:get('/a', { max_request_body_size = 'big' }, print)",
-      "app.lua:2: route option max_request_body_size = big: must be bytes",
+      "app.lua:2: route option max_request_body_size=big: must be at least 0",
     },
     { "app:get('/a', { allow_synchronous_io = 1 }, print)", "must be true or false" },
     { "app:get('/a', 7, print)", "app.lua:2: the options of /a must be a table" },

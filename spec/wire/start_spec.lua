@@ -144,6 +144,58 @@ describe("a start", function()
     assert.equal(0, s:stop())
   end)
 
+  local ASKS = [[
+    local app = require("moonquay").app(%s)
+    app:get("/", function() return "app" end)
+    return app]]
+
+  it("reads moonquay.conf.lua of the working directory, which everything else beats", function()
+    local here = temp.dir()
+    local executable = io.popen("pwd"):read("l") .. "/" .. server.executable
+    here:write("moonquay.conf.lua", [[return {
+      urls = { "http://127.0.0.5:0" }, workers = 2, server_header = false }]])
+    here:write("plain.lua", ASKS:format("{}"))
+    here:write("asks.lua", ASKS:format('{ urls = "http://127.0.0.4:0", server_header = "x" }'))
+    local cases = {
+      { "plain.lua", {}, nil, "127.0.0.5", 2, nil },
+      { "asks.lua", {}, nil, "127.0.0.4", 2, "x" },
+      { "asks.lua", {}, "http://127.0.0.3:0", "127.0.0.3", 2, "x" },
+      { "asks.lua", { "--urls", "http://127.0.0.2:0", "--set", "server_header=false", "--workers",
+        "1" }, "http://127.0.0.3:0", "127.0.0.2", 1, nil },
+    }
+    for _, case in ipairs(cases) do
+      local s = server.start({ bare = true, executable = executable, cwd = here.path,
+        options = { case[1], table.unpack(case[2]) }, env = { MOONQUAY_URLS = case[3] } })
+      assert.equal(case[4], s.host)
+      assert.equal(case[5], #s:workers())
+      assert.equal(case[6], s:get("/").headers.server)
+      assert.equal(0, s:stop())
+    end
+    here:remove()
+  end)
+
+  it("reads the file that --config names, else MOONQUAY_CONFIG's", function()
+    local one = dir:write("one.lua", 'return { urls = "http://127.0.0.6:0" }')
+    local two = dir:write("two.lua", 'return { urls = "http://127.0.0.7:0" }')
+    local s = server.start({ app = HELLO, bare = true, env = { MOONQUAY_CONFIG = one } })
+    assert.equal("127.0.0.6", s.host)
+    assert.equal(0, s:stop())
+    s = server.start({ app = HELLO, bare = true, env = { MOONQUAY_CONFIG = one },
+      options = { "--config=" .. two } })
+    assert.equal("127.0.0.7", s.host)
+    assert.equal(0, s:stop())
+  end)
+
+  it("applies a limit of the whole server that the app asks for", function()
+    local s = server.start({ app = [[
+      local app = require("moonquay").app { max_target_bytes = 16 }
+      app:any("/*rest", function() return "short" end)
+      return app]] })
+    assert.equal("short", s:get("/123456789012345").body)
+    assert.equal(414, s:get("/1234567890123456").status)
+    assert.equal(0, s:stop())
+  end)
+
   it("as root runs the workers as --user says", function()
     if sys.geteuid() ~= 0 then
       pending("needs root")
@@ -285,6 +337,9 @@ describe("a bad start", function()
   end)
 
   local hello = dir:write("hello.lua", HELLO)
+  local wrong = dir:write("wrong.conf.lua", "return {\n  workers = 0,\n}")
+  local broken = dir:write("broken.conf.lua", "return {")
+  local bad_urls = dir:write("urls.conf.lua", 'return { urls = "ftp://x" }')
   local function serve(...)
     return { "serve", hello, "--urls", "http://127.0.0.1:0", ... }
   end
@@ -295,7 +350,26 @@ describe("a bad start", function()
     { "with another option", serve("--fast"), 64, "no such option: --fast" },
     { "with an option that lacks its value", serve("--workers"), 64, "wants a value: --workers" },
     { "with a value for a switch", serve("--dev=1"), 64, "takes no value: --dev=1" },
-    { "with two apps", serve("other.lua"), 64, "other.lua" },
+    { "with an app named twice", serve("other.lua", "other.lua"), 64,
+      "the same app is named twice: other.lua" },
+    { "with two names of an app", serve(dir.path .. "/./hello.lua"), 64,
+      "the same app is named twice: " .. dir.path .. "/./hello.lua" },
+    { "with an app too many",
+      { "serve", hello, wrap = { "sh", "-c", 'exec "$0" "$@" $(seq -f app-%g.lua 64)' } }, 64,
+      "a server has at most 64 apps, app-64.lua is one more" },
+    { "without the file behind --config", { "serve", hello, "--config" }, 64,
+      "wants a file: --config" },
+    { "without the file that --config names", serve("--config", dir.path .. "/none.lua"), 66,
+      "moonquay: " .. dir.path .. "/none.lua: No such file or directory\n" },
+    { "without the file that MOONQUAY_CONFIG names",
+      { "serve", hello, env = { MOONQUAY_CONFIG = dir.path .. "/none.lua" } }, 66,
+      "/none.lua: No such file" },
+    { "with a wrong value in the configuration file", serve("--config", wrong), 78,
+      "moonquay: " .. wrong .. ":2: workers=0: must be between 1 and 1024\n" },
+    { "with a broken configuration file", serve("--config", broken), 65,
+      "moonquay: " .. broken .. ":1: " },
+    { "with bad urls in the configuration file", { "serve", hello, "--config", bad_urls }, 78,
+      "moonquay: " .. bad_urls .. ":1: urls: ftp://x: a URL begins with http://\n" },
     { "with --set and no pair", serve("--set", "workers"), 64, "--set wants key=value" },
     { "with a word too many", { "version", "x" }, 64, "one word too many: x" },
     { "with a value out of range", serve("--workers", "0"), 78,
@@ -338,7 +412,9 @@ describe("a bad start", function()
   }
   for _, case in ipairs(words) do
     it(("%s ends with %d"):format(case[1], case[3]), function()
-      local args = table.move(case[2], 1, #case[2], 1, { cwd = case[2].cwd, env = case[2].env })
+      local given = case[2]
+      local args = table.move(given, 1, #given, 1,
+        { cwd = given.cwd, env = given.env, wrap = given.wrap })
       if args.cwd then
         args.executable = io.popen("pwd"):read("l") .. "/" .. server.executable
       end
@@ -385,6 +461,16 @@ describe("a bad start", function()
       assert_refused(server.run({ "serve", path }), 78, "moonquay: " .. path .. case[3])
     end)
   end
+
+  it("with an app that asks for more than fits into a message ends with 78", function()
+    local path = dir:write("app.lua", [[
+      local moonquay = require("moonquay")
+      while true do
+        moonquay.app({ trusted_proxies = ("x"):rep(16000) })
+      end]])
+    assert_refused(server.run({ "serve", path }), 78, "moonquay: " .. path
+      .. ":3: trusted_proxies: the settings for the whole server take more than 60000 bytes\n")
+  end)
 
   it("with an app that passes the refusal of a setting on ends with 78", function()
     local path = dir:write("app.lua", [[
@@ -466,13 +552,15 @@ describe("the command", function()
   it("prints its settings from the table that checks them", function()
     local result = server.run({ "options" })
     assert.equal(0, result.status)
-    local probe = require("moonquay.probe").server
+    local probe = require("moonquay.probe").settings
     local keys = {}
-    for line in result.stdout:gmatch("[^\n]+") do
+    for line in result.stdout:gmatch("\n([^\n]+)") do
       keys[#keys + 1] = line:match("^(%S+)")
     end
-    assert.same(probe.settings_keys(), keys)
-    assert.truthy(result.stdout:match("\nworkers +CPUs +[^\n]*between 1 and 1024\n"))
+    assert.same(probe.keys(), keys)
+    assert.matches("^KEY +DEFAULT +TYPE +SCOPE +CHANGES +MEANING; VALUES\n", result.stdout)
+    assert.matches("\nworkers +CPUs +number +server +start +[^\n]*between 1 and 1024\n",
+      result.stdout)
   end)
 
   it("prints its version", function()

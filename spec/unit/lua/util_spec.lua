@@ -1,5 +1,4 @@
 local html = require("moonquay.html")
-local size = require("moonquay.size")
 local url = require("moonquay.url")
 local util = require("moonquay.util")
 
@@ -95,35 +94,6 @@ describe("util.sort", function()
     assert.equal("waiting", run())
     assert.same({ 1, 2 }, run())
   end)
-end)
-
-describe("a size", function()
-  local cases = {
-    { 0, 0 },
-    { 512, 512 },
-    { "512", 512 },
-    { "10MB", 10000000 },
-    { "10MiB", 10485760 },
-    { "1.5KB", 1500 },
-    { "2 GiB", 2147483648 },
-    { "7b", 7 },
-    { size.UNLIMITED, size.UNLIMITED },
-    { -1, nil },
-    { "-1", nil },
-    { 0.5, nil },
-    { "0.5", nil },
-    { "MB", nil },
-    { "10XB", nil },
-    { "10MB ", nil },
-    { true, nil },
-  }
-  for _, case in ipairs(cases) do
-    it(("reads %s as %s"):format(tostring(case[1]), tostring(case[2])), function()
-      local bytes, expected = size.parse(case[1])
-      assert.equal(case[2], bytes)
-      assert.equal(case[2] == nil, expected ~= nil)
-    end)
-  end
 end)
 
 describe("url", function()

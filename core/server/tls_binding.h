@@ -1,0 +1,36 @@
+/*
+ * A certificate and key, and which connections they are for: one of the bindings in the setting
+ * tls. As text a binding is a row of words, bindings are separated by semicolons:
+ *
+ *   name=example.com certificate=/etc/a.pem key=/etc/a.key; port=444 certificate="/my certs/b.pem"
+ * …
+ *
+ * A value in double quotes may hold blanks and semicolons, and after a backslash a quote or a
+ * backslash. Files are not opened here.
+ */
+#ifndef SERVER_TLS_BINDING_H
+#define SERVER_TLS_BINDING_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+/* Texts are "" when they were not given. */
+struct tls_binding {
+    char name[256];   /* SNI: a host, or *.domain for one label below it */
+    char address[64]; /* IP literal */
+    char port[8];     /* 1 to 65535 */
+    char certificate[512], key[512];
+    char min_version[8], max_version[8]; /* 1.2, 1.3 */
+    char client_certificate[16];         /* what the handshake asks: none, allow, require, delay */
+};
+
+/*
+ * Reads the binding at *rest, which is moved behind it: 1, 0 at the end of the text, or ERR_INVALID
+ * and why (of which key, and what it must be).
+ */
+int tls_binding_next(const char **rest, struct tls_binding *binding, char *why, size_t room);
+
+/* 0, or ERR_INVALID for the first wrong one; why begins with its number: "binding 2: …". */
+int tls_bindings_check(const char *text, char *why, size_t room);
+
+#endif

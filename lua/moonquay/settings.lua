@@ -1,0 +1,185 @@
+---@meta
+--- What moonquay.app { … } and moonquay.conf.lua take, for editors. Never loaded.
+--- Written by scripts/gen-options from the server's own table.
+
+---@class moonquay.Settings
+--- addresses to serve where url_prefixes names none; printable texts separated by commas, below
+--- 1KiB; default http://localhost:5000
+---@field urls? string[]|string
+--- urls that were given beat url_prefixes, not the other way round; true or false; default false
+---@field prefer_urls? boolean
+--- worker processes; between 1 and 1024; default CPUs
+---@field workers? integer
+--- whom the workers become when the server is started by root; printable text of at most 63 bytes
+---@field user? string
+--- file, - for standard error, off; by default - on a terminal, else off; printable text of at most
+--- 511 bytes
+---@field access_log? string
+--- form of the access log; combined or json; default combined
+---@field access_log_format? "combined"|"json"
+--- file, or - for standard error; printable text of at most 511 bytes; default -
+---@field error_log? string
+--- form of the error log; text or json; default text
+---@field error_log_format? "text"|"json"
+--- error pages with source lines; by default on a terminal; true or false; default false
+---@field development? boolean
+--- log of what the core refuses or drops: file, - for standard error, off; printable text of at
+--- most 511 bytes; default off
+---@field http_error_log? string
+--- a longer log begins a new file; at least 64KiB, or off; default 1MiB
+---@field http_error_log_max_bytes? integer|string
+--- old files of that log that are kept; between 0 and 1000; default 10
+---@field http_error_log_keep? integer
+--- path of the socket for moonquay's commands, off; by default the server chooses; printable text
+--- of at most 107 bytes
+---@field control_socket? string
+--- addresses whose PROXY protocol and Forwarded fields count; printable texts separated by commas,
+--- below 16KiB
+---@field trusted_proxies? string[]|string
+---@field h2? moonquay.SettingsH2
+---@field cache? moonquay.SettingsCache
+--- certificates and keys by address, port and name; bindings separated by semicolons, below 32KiB
+---@field tls? moonquay.TlsBinding[]|string
+--- how long running requests may go on after a stop or reload; between 0 and 86400 seconds; default
+--- 30
+---@field drain? number
+--- a worker whose loop does not turn for so long is replaced; between 0.5 and 86400 seconds, or
+--- off; default 10
+---@field watchdog? number|"off"
+--- the least important lines that the error log keeps; error, warn, info or debug; default info
+---@field log_level? "error"|"warn"|"info"|"debug"
+--- bytes of a header field line: 431; between 64 and 1MiB; default 16384
+---@field max_field_length? integer|string
+--- bytes of request line and header fields: 431; between 256 and 16MiB; default 131072
+---@field max_request_head_bytes? integer|string
+--- bytes of the request target: 414; between 16 and 1MiB; default 16384
+---@field max_target_bytes? integer|string
+--- header field lines of a request: 431; between 1 and 65535; default 1000
+---@field max_fields? integer
+--- characters of a path segment, 0 for no limit: 400; between 0 and 32766; default 260
+---@field url_segment_max_length? integer
+--- segments of a path, 0 for no limit: 400; between 0 and 16383; default 255
+---@field url_segment_max_count? integer
+---@field server? moonquay.SettingsServer
+--- what the app serves: http://host:port/path/; printable texts separated by commas, below 4MiB
+---@field url_prefixes? string[]|string
+--- name under which others can attach to the app's queue; printable text of at most 260 characters
+--- without / and \
+---@field request_queue_name? string
+--- whether the queue of that name is made or must be there; create, attach or create_or_attach;
+--- default create
+---@field request_queue_mode? "create"|"attach"|"create_or_attach"
+--- Lua memory of the app in a worker; at least 1MiB, or unlimited; default 256MiB
+---@field memory_limit? integer|string
+--- a scheme or a list of schemes: these, and no anonymity
+---@field authentication? moonquay.SettingsAuthentication|string|string[]|function
+--- responses that allow it are cached; true or false; default true
+---@field enable_response_caching? boolean
+--- responses are compressed for clients that ask for it; true or false; default true
+---@field compression? boolean
+--- a failed write raises an error; true or false; default false
+---@field throw_write_errors? boolean
+--- bytes of a request's content: 413; at least 0, or unlimited; default 30000000
+---@field max_request_body_size? integer|string
+--- content is read and written where a handler cannot wait, by blocking; true or false; default
+--- true
+---@field allow_synchronous_io? boolean
+--- requests taken off the queue in one turn of a worker's loop; between 1 and 1000000; default 5 x
+--- CPUs
+---@field max_accepts? integer
+--- running handlers in a worker; more requests wait; between 1 and 1000000; default 512
+---@field max_concurrent_requests? integer
+--- connections of the app over all workers; none: only server.max_connections; between 0 and
+--- 1000000000, unlimited or none; default none
+---@field max_connections? integer|"unlimited"|"none"
+--- waiting requests over all workers; more are refused; between 1 and 1000000; default 1000
+---@field request_queue_limit? integer
+--- memory of waiting requests over all workers; at least 64KiB; default 64MiB
+---@field request_queue_limit_bytes? integer|string
+--- refused by the core: reset, a plain 503, or one with the reason; basic, limited or full; default
+--- limited
+---@field http_503_verbosity? "basic"|"limited"|"full"
+---@field timeouts? moonquay.SettingsTimeouts
+--- how long a handler may compute without a wait; between 0.01 and 86400 seconds, or off; default 1
+---@field cpu_limit? number|"off"
+--- value of the Server field, false for none; printable text of at most 63 bytes; default moonquay
+---@field server_header? string|false
+
+---@class moonquay.SettingsH2
+--- HTTP/2 without TLS, on loopback and Unix sockets; true or false; default false
+---@field cleartext? boolean
+--- requests at a time on an HTTP/2 connection; between 1 and 65535; default 100
+---@field max_concurrent_streams? integer
+
+---@class moonquay.SettingsCache
+--- memory of the response cache; at least 1MiB; default 64MiB
+---@field max_bytes? integer|string
+--- a larger response is not cached; between 4KiB and 16MiB; default 262144
+---@field max_entry_bytes? integer|string
+
+---@class moonquay.SettingsServer
+--- connections over all apps and workers; between 1 and 1000000000, or unlimited; default unlimited
+---@field max_connections? integer|"unlimited"
+
+---@class moonquay.SettingsAuthentication
+--- how clients may authenticate; in an app also a function; one or more of basic, ntlm, negotiate,
+--- kerberos and certificate
+---@field schemes? string[]|string|function
+--- requests without credentials reach the handler; true or false; default true
+---@field allow_anonymous? boolean
+--- file with the keys for kerberos and negotiate; by default the system's; printable text of at
+--- most 511 bytes
+---@field keytab? string
+--- the app's names in the keytab; by default all that are in it; printable texts separated by
+--- commas, below 4KiB
+---@field principals? string[]|string
+--- file with accounts for basic and ntlm; printable text of at most 511 bytes
+---@field accounts? string
+--- service that basic asks, for the system's accounts; printable text of at most 63 bytes
+---@field pam_service? string
+--- realm of basic's challenge; by default the request's host; printable text of at most 255 bytes
+---@field realm? string
+--- whether credentials must be bound to the TLS connection (RFC 5929); none, when_supported or
+--- require; default when_supported
+---@field channel_binding? "none"|"when_supported"|"require"
+--- credentials are checked before the handler runs; true or false; default true
+---@field automatic? boolean
+
+---@class moonquay.SettingsTimeouts
+--- for the head of a request to arrive; between 0.001 and 86400 seconds, or off; default 120
+---@field header_wait? number|"off"
+--- for the next request of a connection; between 0.001 and 86400 seconds, or off; default 120
+---@field idle_connection? number|"off"
+--- between two pieces of a request's content; between 0.001 and 86400 seconds, or off; default 120
+---@field entity_body? number|"off"
+--- for content that the handler left unread; between 0.001 and 86400 seconds, or off; default 120
+---@field drain_entity_body? number|"off"
+--- for a request to wait in the queue; between 0.001 and 86400 seconds, or off; default 120
+---@field request_queue? number|"off"
+--- a client that takes a response more slowly is dropped; between 1 and 4294967294, or off; default
+--- 150
+---@field min_send_bytes_per_second? integer|"off"
+--- a handler that runs longer is cancelled: 503; between 0.001 and 86400 seconds, or off; default
+--- off
+---@field handler? number|"off"
+--- a cancelled handler that goes on for longer is closed; between 0.001 and 86400 seconds, or off;
+--- default 10
+---@field cancel? number|"off"
+
+---@class moonquay.TlsBinding
+--- the host that the client asks for, or *.domain
+---@field name? string
+--- only connections to this IP address
+---@field address? string
+--- only connections to this port
+---@field port? integer|string
+--- file with the certificate and its chain (PEM)
+---@field certificate string
+--- file with the private key (PEM)
+---@field key string
+--- the oldest TLS version
+---@field min_version? "1.2"|"1.3"
+--- the newest TLS version
+---@field max_version? "1.2"|"1.3"
+--- what the handshake asks of the client
+---@field client_certificate? "none"|"allow"|"require"|"delay"
