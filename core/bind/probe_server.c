@@ -260,15 +260,10 @@ static int probe_settings_keys(lua_State *L)
 
 static void push_tally(lua_State *L, struct tally *tally)
 {
-    static const char *const gauges[GAUGES] = {[GAUGE_CONNECTIONS] = "connections",
-                                               [GAUGE_REQUESTS] = "requests",
-                                               [GAUGE_TASKS] = "tasks",
-                                               [GAUGE_LUA_BYTES] = "lua_bytes"};
-
     lua_newtable(L);
     for (int i = 0; i < GAUGES; i++) {
         lua_pushinteger(L, tally_gauge_sum(tally, (enum tally_gauge)i));
-        lua_setfield(L, -2, gauges[i]);
+        lua_setfield(L, -2, tally_gauge_name((enum tally_gauge)i));
     }
     lua_pushinteger(L, tally_slots(tally));
     lua_setfield(L, -2, "slots");

@@ -25,6 +25,17 @@ struct tally {
     size_t bytes;
 };
 
+/* In the order of the enums, without gaps: one that has no name does not compile. */
+static const char *const gauge_names[] = {"connections", "requests", "tasks", "lua_bytes"};
+static const char *const counter_names[] = {
+    "connections", "requests",     "refused",   "handler_errors",
+    "cpu_limit",   "memory_limit", "cancelled", "restarts",
+};
+
+_Static_assert(sizeof(gauge_names) / sizeof(gauge_names[0]) == GAUGES, "a name for each gauge");
+_Static_assert(sizeof(counter_names) / sizeof(counter_names[0]) == COUNTERS,
+               "a name for each counter");
+
 static size_t segment_bytes(unsigned slots)
 {
     return sizeof(struct segment) + slots * sizeof(struct tally_slot);
@@ -116,6 +127,16 @@ void tally_clear(struct tally_slot *slot)
         __atomic_store_n(&slot->gauge[i], 0, __ATOMIC_RELAXED);
     __atomic_store_n(&slot->heartbeat_ms, 0, __ATOMIC_RELAXED);
     __atomic_store_n(&slot->pid, 0, __ATOMIC_RELAXED);
+}
+
+const char *tally_gauge_name(enum tally_gauge gauge)
+{
+    return gauge_names[gauge];
+}
+
+const char *tally_counter_name(enum tally_counter counter)
+{
+    return counter_names[counter];
 }
 
 int64_t tally_gauge_sum(struct tally *tally, enum tally_gauge gauge)
