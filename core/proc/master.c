@@ -22,6 +22,7 @@
 #include "bind/vm.h"
 #include "proc/ipc.h"
 #include "proc/master_priv.h"
+#include "proc/status_answer.h"
 
 #define SPARE_DESCRIPTORS   64 /* for a few connections and files in each process */
 #define WORKER_DESCRIPTORS  2  /* that the master holds for a worker, beside its sockets */
@@ -214,6 +215,20 @@ static void open_sockets(struct master *master, struct err_text *text)
     master->socket_count = (unsigned)count;
 }
 
+/* The server can do without, unless it was told where. False when the start has failed. */
+static bool open_control(struct master *master)
+{
+    char path[512] = "";
+    struct err_text text;
+
+    settings_get(&master->settings, "control_socket", path, sizeof(path));
+    master->control = control_open(master->loop, path, status_answer, master, &text);
+    if (master->control || text.exit_code == 0)
+        return true;
+    master_fail(master, text.exit_code, "control_socket: %s", text.text);
+    return false;
+}
+
 void master_app_loaded(struct master *master, struct span pairs)
 {
     unsigned workers;
@@ -225,7 +240,7 @@ void master_app_loaded(struct master *master, struct span pairs)
         return;
     }
     open_sockets(master, &text);
-    if (master->sockets == NULL)
+    if (master->sockets == NULL || !open_control(master))
         return;
     workers = (unsigned)master->settings.workers;
     tally_use(master->tally, workers);
@@ -423,6 +438,7 @@ static int set_up(struct master *master, struct err_text *text)
     master->loop = master->tally ? loop_new() : NULL;
     if (master->loop == NULL)
         return err_set(text, EXIT_DESCRIPTORS, ERR_LIMIT, "cannot start: %s", strerror(errno));
+    master->started_ms = loop_now_ms(master->loop);
     tally_use(master->tally, 1);
     master->slots = mem_zalloc(sizeof(struct slot *) * MAX_WORKERS);
     master->slots[0] = slot_new(master, 0);
@@ -439,6 +455,7 @@ static void clean_up(struct master *master)
     for (unsigned i = 0; i < master->slot_count; i++)
         slot_reap(master->slots[i], true);
     close_sockets(master);
+    control_close(master->control);
     for (unsigned i = 0; i < master->slot_count; i++)
         slot_free(master->slots[i]);
     mem_free(master->slots);

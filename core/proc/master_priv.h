@@ -5,6 +5,7 @@
 #include <sys/types.h>
 
 #include "net/loop.h"
+#include "proc/control.h"
 #include "proc/endpoint.h"
 #include "proc/master.h"
 #include "route/tally.h"
@@ -43,6 +44,8 @@ struct master {
     struct loop_signal on_int, on_term, on_child, on_usr1, on_hup;
     struct loop_alarm watchdog, drain;
     int64_t watched_ms; /* when the watchdog looked last */
+    int64_t started_ms;
+    struct control *control; /* NULL: none */
     struct tally *tally;
     int tally_fd;
     uid_t uid; /* of the workers; 0: ours */
