@@ -8,7 +8,14 @@
 #include "base/err.h"
 #include "server/settings.h"
 
-enum command { COMMAND_SERVE, COMMAND_WORKER, COMMAND_OPTIONS, COMMAND_VERSION, COMMAND_HELP };
+enum command {
+    COMMAND_SERVE,
+    COMMAND_WORKER,
+    COMMAND_STATUS, /* reads its words itself */
+    COMMAND_OPTIONS,
+    COMMAND_VERSION,
+    COMMAND_HELP,
+};
 
 struct options {
     enum command command;
