@@ -4,6 +4,7 @@
 #include "base/version.h"
 #include "proc/master.h"
 #include "proc/options.h"
+#include "proc/status.h"
 #include "proc/worker.h"
 
 int main(int argc, char **argv)
@@ -23,6 +24,9 @@ int main(int argc, char **argv)
         break;
     case COMMAND_WORKER:
         status = worker_run();
+        break;
+    case COMMAND_STATUS:
+        status = status_run(argc - 2, argv + 2);
         break;
     case COMMAND_OPTIONS:
         settings_print_as(stdout, options.form);

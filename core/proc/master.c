@@ -21,7 +21,7 @@
 #include "bind/vm.h"
 #include "proc/ipc.h"
 #include "proc/master_priv.h"
-#include "server/log_file.h"
+#include "proc/status_answer.h"
 
 #define SPARE_DESCRIPTORS   64 /* for a few connections and files in each process */
 #define WORKER_DESCRIPTORS  2  /* that the master holds for a worker, beside its sockets */
@@ -92,6 +92,19 @@ static int check_descriptors(unsigned workers, unsigned addresses, struct err_te
 
 /* ---- the start */
 
+/* The server can do without, unless it was told where. False when the start has failed. */
+static bool open_control(struct master *master)
+{
+    struct err_text text;
+
+    master->control = control_open(master->loop, master->apps.settings.control_socket,
+                                   status_answer, master, &text);
+    if (master->control || text.exit_code == 0)
+        return true;
+    master_fail(master, text.exit_code, "control_socket: %s", text.text);
+    return false;
+}
+
 void master_apps_loaded(struct master *master, struct span asked)
 {
     unsigned workers;
@@ -108,6 +121,8 @@ void master_apps_loaded(struct master *master, struct span asked)
         master_fail(master, text.exit_code, "%s", text.text);
         return;
     }
+    if (!open_control(master))
+        return;
     tally_use(master->tally, workers);
     slot_serve(master->slots[0]);
     for (; master->slot_count < workers && master->state == MASTER_STARTING;) {
@@ -322,6 +337,7 @@ static int set_up(struct master *master, struct err_text *text)
     master->loop = master->tally ? loop_new() : NULL;
     if (master->loop == NULL)
         return err_set(text, EXIT_DESCRIPTORS, ERR_LIMIT, "cannot start: %s", strerror(errno));
+    master->started_ms = loop_now_ms(master->loop);
     tally_use(master->tally, 1);
     master->slots = mem_zalloc(sizeof(struct slot *) * MAX_WORKERS);
     master->slots[0] = slot_new(master, 0);
@@ -339,6 +355,7 @@ static void clean_up(struct master *master)
         slot_reap(master->slots[i], true);
     endpoints_close_all(&master->endpoints);
     changes_fini(&master->changes);
+    control_close(master->control);
     for (unsigned i = 0; i < master->slot_count; i++)
         slot_free(master->slots[i]);
     mem_free(master->slots);

@@ -7,6 +7,7 @@
 #include "net/loop.h"
 #include "proc/apps.h"
 #include "proc/changes.h"
+#include "proc/control.h"
 #include "proc/endpoints.h"
 #include "proc/ipc.h"
 #include "proc/logs.h"
@@ -50,6 +51,8 @@ struct master {
     struct loop_signal on_int, on_term, on_child, on_usr1, on_hup;
     struct loop_alarm watchdog, drain;
     int64_t watched_ms; /* when the watchdog looked last */
+    int64_t started_ms;
+    struct control *control; /* NULL: none */
     struct tally *tally;
     int tally_fd;
     uid_t uid; /* of the workers; 0: ours */

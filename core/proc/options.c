@@ -36,7 +36,7 @@ static const struct {
 } commands[] = {
     {"serve", COMMAND_SERVE},     {"worker", COMMAND_WORKER},     {"options", COMMAND_OPTIONS},
     {"version", COMMAND_VERSION}, {"--version", COMMAND_VERSION}, {"help", COMMAND_HELP},
-    {"--help", COMMAND_HELP},     {"-h", COMMAND_HELP},
+    {"--help", COMMAND_HELP},     {"-h", COMMAND_HELP},           {"status", COMMAND_STATUS},
 };
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
@@ -298,6 +298,8 @@ int options_parse(struct options *options, int argc, char **argv, struct err_tex
             return read_serve(&reader);
         if (options->command == COMMAND_OPTIONS)
             return read_form(&reader);
+        if (options->command == COMMAND_STATUS)
+            return 0;
         return argc > 2 ? usage(&reader, "one word too many: ", argv[2]) : 0;
     }
     return usage(&reader, "no such command: ", argv[1]);
@@ -337,6 +339,9 @@ void options_help(void)
           "    --error-log-format text|json\n"
           "    --log-level error|warn|info|debug\n"
           "    --set KEY=VALUE                  any setting, see moonquay options\n"
+          "moonquay status [PID]                how a running server of this user is\n"
+          "    --json                           for programs\n"
+          "    --socket PATH                    the one behind this control socket\n"
           "moonquay options                     all settings: default, meaning, range\n"
           "    --markdown, --luals, --json      for documents, editors, programs\n"
           "moonquay version\n"

@@ -10,7 +10,14 @@
 
 #define OPTIONS_APPS 64 /* of one server */
 
-enum command { COMMAND_SERVE, COMMAND_WORKER, COMMAND_OPTIONS, COMMAND_VERSION, COMMAND_HELP };
+enum command {
+    COMMAND_SERVE,
+    COMMAND_WORKER,
+    COMMAND_STATUS, /* reads its words itself */
+    COMMAND_OPTIONS,
+    COMMAND_VERSION,
+    COMMAND_HELP,
+};
 
 struct options {
     enum command command;

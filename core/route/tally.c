@@ -32,6 +32,27 @@ struct tally {
     size_t bytes;
 };
 
+/* In the order of the enums, without gaps: one that has no name does not compile. */
+static const char *const gauge_names[] = {"connections", "requests", "tasks"};
+static const char *const counter_names[] = {
+    "connections", "requests",     "refused",   "handler_errors",
+    "cpu_limit",   "memory_limit", "cancelled", "restarts",
+};
+
+_Static_assert(sizeof(gauge_names) / sizeof(gauge_names[0]) == GAUGES, "a name for each gauge");
+_Static_assert(sizeof(counter_names) / sizeof(counter_names[0]) == COUNTERS,
+               "a name for each counter");
+
+static const char *const app_gauge_names[] = {
+    "connections", "running", "queued", "queued_bytes", "lua_bytes",
+};
+static const char *const app_counter_names[] = {"requests", "enqueued", "refused"};
+
+_Static_assert(sizeof(app_gauge_names) / sizeof(app_gauge_names[0]) == APP_GAUGES,
+               "a name for each gauge of an app");
+_Static_assert(sizeof(app_counter_names) / sizeof(app_counter_names[0]) == APP_COUNTERS,
+               "a name for each counter of an app");
+
 static size_t segment_bytes(unsigned slots)
 {
     return sizeof(struct segment) + slots * sizeof(struct tally_slot);
@@ -247,44 +268,20 @@ bool tally_app_take(struct tally *tally, struct tally_slot *slot, unsigned app,
 
 const char *tally_gauge_name(enum tally_gauge gauge)
 {
-    static const char *const names[GAUGES] = {
-        [GAUGE_CONNECTIONS] = "connections",
-        [GAUGE_REQUESTS] = "requests",
-        [GAUGE_TASKS] = "tasks",
-    };
-
-    return names[gauge];
+    return gauge_names[gauge];
 }
 
 const char *tally_counter_name(enum tally_counter counter)
 {
-    static const char *const names[COUNTERS] = {
-        [COUNTER_CONNECTIONS] = "connections", [COUNTER_REQUESTS] = "requests",
-        [COUNTER_REFUSED] = "refused",         [COUNTER_HANDLER_ERRORS] = "handler_errors",
-        [COUNTER_CPU_LIMIT] = "cpu_limit",     [COUNTER_MEMORY_LIMIT] = "memory_limit",
-        [COUNTER_CANCELLED] = "cancelled",     [COUNTER_RESTARTS] = "restarts",
-    };
-
-    return names[counter];
+    return counter_names[counter];
 }
 
 const char *tally_app_gauge_name(enum tally_app_gauge gauge)
 {
-    static const char *const names[APP_GAUGES] = {
-        [APP_CONNECTIONS] = "connections",   [APP_RUNNING] = "running",     [APP_QUEUED] = "queued",
-        [APP_QUEUED_BYTES] = "queued_bytes", [APP_LUA_BYTES] = "lua_bytes",
-    };
-
-    return names[gauge];
+    return app_gauge_names[gauge];
 }
 
 const char *tally_app_counter_name(enum tally_app_counter counter)
 {
-    static const char *const names[APP_COUNTERS] = {
-        [APP_REQUESTS] = "requests",
-        [APP_ENQUEUED] = "enqueued",
-        [APP_REFUSED] = "refused",
-    };
-
-    return names[counter];
+    return app_counter_names[counter];
 }

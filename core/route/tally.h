@@ -74,6 +74,10 @@ struct tally_slot *tally_slot(struct tally *tally, unsigned index);
 /* Gauges to zero; for the master, when the worker of that slot is dead. */
 void tally_clear(struct tally_slot *slot);
 
+/* The name for people and programs: "connections", "lua_bytes", "cpu_limit" … */
+const char *tally_gauge_name(enum tally_gauge gauge);
+const char *tally_counter_name(enum tally_counter counter);
+
 /* Sums over all slots. */
 int64_t tally_gauge_sum(struct tally *tally, enum tally_gauge gauge);
 uint64_t tally_counter_sum(struct tally *tally, enum tally_counter counter);

@@ -18,8 +18,9 @@ local Server = {}
 Server.__index = Server
 local running = {}
 
-local function environment(extra)
+local function environment(extra, runtime_dir)
   local env = {
+    XDG_RUNTIME_DIR = runtime_dir, -- one of its own, so that servers do not meet each other
     LD_PRELOAD = false, -- the interpreter's, when it runs the sanitized probe
     MOONQUAY_URLS = false,
     MOONQUAY_CONFIG = false,
@@ -67,15 +68,16 @@ local function drain_all(self)
   end
 end
 
-local function spawn(argv, options)
-  local pid, out, err, input = sys.spawn(argv, {
-    env = environment(options.env),
-    cwd = options.cwd,
-  })
+-- Takes dir, a temporary directory.
+local function spawn(argv, options, dir)
+  local env = environment(options.env, dir.path)
+  local pid, out, err, input = sys.spawn(argv, { env = env, cwd = options.cwd })
   assert(pid, out)
   sys.close(input)
   local self = setmetatable({
     pid = pid,
+    temp = dir,
+    runtime_dir = env.XDG_RUNTIME_DIR,
     pipes = { stdout = out, stderr = err },
     text = { stdout = "", stderr = "" },
   }, Server)
@@ -89,9 +91,7 @@ local function forget(self)
     sys.close(pipe)
     self.pipes[name] = nil
   end
-  if self.temp then
-    self.temp:remove()
-  end
+  self.temp:remove()
   running[self] = nil
 end
 
@@ -207,8 +207,7 @@ function server.start(options)
     add({ "--urls", "http://127.0.0.1:0", "--workers", "1", "--no-dev", "--access-log", "off" })
   end
   add(options.options or {})
-  local self = spawn(argv, options)
-  self.temp = dir
+  local self = spawn(argv, options, dir)
   if options.ready ~= false then
     local host, port = matches(self, "stdout", "serving .- on http://([^/%s]+):(%d+)",
       START_SECONDS)
@@ -231,7 +230,7 @@ function server.run(args)
   local argv = table.move(args.wrap or {}, 1, #(args.wrap or {}), 1, {})
   argv[#argv + 1] = args.executable or server.executable
   table.move(args, 1, #args, #argv + 1, argv)
-  local self = spawn(argv, args)
+  local self = spawn(argv, args, temp.dir())
   local status = self:wait(args.seconds or 10)
   if not status then
     self:kill()
