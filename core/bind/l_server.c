@@ -5,6 +5,7 @@
 #include "bind/l_server.h"
 
 #include <lauxlib.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/err.h"
@@ -12,6 +13,7 @@
 #include "bind/aux.h"
 #include "bind/l_option.h"
 #include "bind/vm_priv.h"
+#include "route/url_prefix.h"
 
 #define QUESTION_TYPE "moonquay.question"
 
@@ -123,19 +125,20 @@ static int set_here(lua_State *L, struct vm *vm, const struct vm_question *quest
 }
 
 /*
- * ask(op, key, value, level) -> true or a text | nil, err. op is "set", "listen" or "unlisten". It
- * returns when what was asked for holds in every worker.
+ * ask(op, key, value, level [, is_list]) -> true or a text | nil, err. op is "set", "listen" or
+ * "unlisten". It returns when what was asked for holds in every worker.
  */
 static int l_ask(lua_State *L)
 {
     struct vm *vm = vm_of(L);
     struct vm_question question = {.op = luaL_checkstring(L, 1), .key = luaL_checkstring(L, 2)};
     int level = (int)luaL_optinteger(L, 4, 1);
+    bool is_list = lua_toboolean(L, 5);
 
     lua_settop(L, 3);
     question.place = push_place(L, level);
     lua_remove(L, 4); /* what it was made of */
-    if (!option_push_text(L, 3, question.key, false)) {
+    if (!option_push_text(L, 3, question.key, is_list)) {
         struct err_text text;
 
         settings_refuse(question.key, lua_tostring(L, -1), question.place, &text);
@@ -199,11 +202,35 @@ static int l_addresses(lua_State *L)
     return 1;
 }
 
+/* loading() -> whether the app's file is being read, before the start */
+static int l_loading(lua_State *L)
+{
+    lua_pushboolean(L, vm_of(L)->loading);
+    return 1;
+}
+
+/* check_prefix(text) -> the URL prefix in canonical form | nil, message */
+static int l_check_prefix(lua_State *L)
+{
+    struct url_prefix prefix;
+    struct err_text text;
+
+    if (url_prefix_parse(&prefix, l_check_span(L, 1), &text) < 0) {
+        lua_pushnil(L);
+        lua_pushstring(L, text.text);
+        return 2;
+    }
+    char canonical[URL_PREFIX_MAX_HOST + URL_PREFIX_MAX_PATH + 32]; /* pushing may raise */
+
+    snprintf(canonical, sizeof(canonical), "%s", prefix.text);
+    url_prefix_fini(&prefix);
+    lua_pushstring(L, canonical);
+    return 1;
+}
+
 static const luaL_Reg functions[] = {
-    {"ask", l_ask},
-    {"option", l_get_option},
-    {"addresses", l_addresses},
-    {NULL, NULL},
+    {"ask", l_ask},         {"option", l_get_option},         {"addresses", l_addresses},
+    {"loading", l_loading}, {"check_prefix", l_check_prefix}, {NULL, NULL},
 };
 
 void l_server_open(lua_State *L)

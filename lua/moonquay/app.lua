@@ -2,10 +2,12 @@
 -- The routes are made into functions when the first request comes, so that one whose path has no
 -- parameters costs two table look-ups.
 
+local core = require("moonquay.core")
 local Group = require("moonquay.group")
 local app_settings = require("moonquay.app_settings")
 local chain = require("moonquay.chain")
 local failure = require("moonquay.failure")
+local live_settings = require("moonquay.live_settings")
 local route_options = require("moonquay.route_options")
 local route_tree = require("moonquay.route_tree")
 local url = require("moonquay.url")
@@ -24,7 +26,6 @@ local USUAL = { "GET", "POST", "PUT", "PATCH", "DELETE" }
 ---@field package handler? moonquay.Handler
 ---@field package authenticate? function what authentication.schemes is, when it is a function
 local App = setmetatable({}, { __index = Group })
-App.__index = App
 App.__name = "moonquay.App"
 
 -- All middleware of a route, an app's first.
@@ -244,6 +245,71 @@ function App:url(name, params, query)
   return query and path .. "?" .. url.encode_query(query) or path
 end
 
+-- At load: noted, and asked for when the file has been read.
+local function listen_at_start(app, prefix)
+  if prefix:find(",", 1, true) then
+    error("a prefix with a comma cannot be one of those at the start: listen when it runs", 3)
+  end
+  local info = debug.getinfo(3, "Sl")
+  app.listens[#app.listens + 1] = prefix
+  app.listens.place = app.listens.place or ("%s:%d"):format(info.short_src, info.currentline)
+end
+
+--- Requests at or below a URL prefix are for this app from now on, in every worker; the socket of
+-- its port is opened when it is the first one there. Returns the prefix as it is published, with
+-- the port that was found for port 0.
+---@async
+---@param prefix string scheme://host:port/path/
+---@return string? prefix
+---@return moonquay.Error? err somebody has the prefix or the port
+function App:listen(prefix)
+  local canonical, wrong = core.check_prefix(prefix)
+  if not canonical then
+    error(wrong, 2)
+  elseif core.loading() then
+    listen_at_start(self, prefix)
+    return canonical
+  end
+  local published, err = core.ask("listen", "url_prefixes", prefix, 2)
+  return published, err
+end
+
+--- Takes a URL prefix of this app away again, in every worker. Requests that have begun go on; the
+-- socket is closed with the last prefix of its port.
+---@async
+---@param prefix string
+---@return string? prefix
+---@return moonquay.Error? err it is none of this app's
+function App:unlisten(prefix)
+  local canonical, wrong = core.check_prefix(prefix)
+  if not canonical then
+    error(wrong, 2)
+  end
+  local gone, err = core.ask("unlisten", "url_prefixes", prefix, 2)
+  return gone, err
+end
+
+--- Tells the server, once the app's file has been read, what it shall listen to.
+---@package
+function App:ask_for_addresses()
+  local listens = self.listens
+  if #listens == 0 then
+    return
+  end
+  local given = core.option("url_prefixes")
+  if given ~= "" then
+    table.insert(listens, 1, given)
+  end
+  core.set_option("url_prefixes", table.concat(listens, ","), 1, true, listens.place)
+end
+
+App.__index = function(_, name)
+  if name == "addresses" then
+    return core.addresses()
+  end
+  return App[name]
+end
+
 App.__call = function(self, req, res, outer)
   return (self.handler or self:compiled())(req, res, outer)
 end
@@ -261,6 +327,8 @@ function App.new(settings, level)
     routes = {},
     names = {},
     afters = {},
+    listens = {},
+    settings = live_settings.new(),
   }, App)
   app.app = app
   if settings then

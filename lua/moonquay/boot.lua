@@ -43,6 +43,9 @@ end
 
 local function loaded(value)
   local handler, more = boot.handler(value)
+  if getmetatable(value) == App then
+    value:ask_for_addresses()
+  end
   if core.in_server then
     tell_places(value)
     guard.watch_globals()

@@ -73,6 +73,8 @@
 ---@field memory_limit? integer|string
 --- a scheme or a list of schemes: these, and no anonymity
 ---@field authentication? moonquay.SettingsAuthentication|string|string[]|function
+--- requests reach the app; when false they are refused: 503; true or false; default true
+---@field enabled? boolean
 --- responses that allow it are cached; true or false; default true
 ---@field enable_response_caching? boolean
 --- responses are compressed for clients that ask for it; true or false; default true
