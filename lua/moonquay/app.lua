@@ -280,7 +280,7 @@ end
 ---@param prefix string
 ---@return string? prefix
 ---@return moonquay.Error? err it is none of this app's
-function App:unlisten(prefix)
+function App.unlisten(_, prefix)
   local canonical, wrong = core.check_prefix(prefix)
   if not canonical then
     error(wrong, 2)
