@@ -20,6 +20,7 @@
 #define SERVER_TYPE     "moonquay.server"
 #define CONNECTION_TYPE "moonquay.connection"
 #define RECEIVE_BYTES   65536
+#define LOCAL_PORT      80 /* that connections seem to come to */
 
 struct l_server {
     struct local_server *local; /* NULL once closed */
@@ -46,6 +47,7 @@ struct local_server {
     struct local_server *next;
     struct server *server;
     struct server_entry entry;
+    struct app *served;
     struct lua_app app;
 };
 
@@ -61,7 +63,6 @@ static int server_gc(lua_State *L)
     return 0;
 }
 
-/* One app, for every host and path. */
 static void open_server(struct vm *vm, struct local_server *local)
 {
     const struct server_parts parts = {
@@ -70,25 +71,56 @@ static void open_server(struct vm *vm, struct local_server *local)
         .tally = vm->tally,
         .slot = vm->slot_index,
     };
-    const struct net_addr addr = {.ip = {127, 0, 0, 1}, .family = NET_IPV4, .port = 80};
-    struct url_prefix prefix;
-    struct app *app;
+    const struct net_addr addr = {.ip = {127, 0, 0, 1}, .family = NET_IPV4, .port = LOCAL_PORT};
 
     local->server = server_new(&parts);
     server_entry_init(&local->entry, local->server, &addr, false);
-    app = app_new(local->server, 0, "test", vm->settings, &local->app.handler);
-    CHECK(url_prefix_parse(&prefix, SPAN("http://*:80/"), NULL) == 0);
-    CHECK(app_add_prefix(app, &prefix) == 0);
-    url_prefix_fini(&prefix);
+    local->served = app_new(local->server, 0, "test", vm->settings, &local->app.handler);
 }
 
-/* server(handler [, routes]) -> server; as load_app returned them */
+static void add_prefix(lua_State *L, struct local_server *local, struct span text)
+{
+    struct url_prefix prefix;
+    struct err_text wrong;
+    int code = url_prefix_parse(&prefix, text, &wrong);
+
+    if (code == 0) {
+        bool comes_here = prefix.port == LOCAL_PORT && !prefix.https;
+
+        code = comes_here ? app_add_prefix(local->served, &prefix) : ERR_INVALID;
+        if (code < 0)
+            err_set(&wrong, EXIT_OPTION, code, "%.200s: %s", prefix.text,
+                    comes_here ? "named twice"
+                               : "the connections of a test come by http to port 80");
+        url_prefix_fini(&prefix);
+    }
+    if (code < 0)
+        luaL_error(L, "%s", wrong.text);
+}
+
+/* From the list at index; without one, every host and path. */
+static void add_prefixes(lua_State *L, int index, struct local_server *local)
+{
+    if (lua_isnil(L, index)) {
+        add_prefix(L, local, SPAN("http://*:80/"));
+        return;
+    }
+    for (lua_Integer i = 1; lua_geti(L, index, i) != LUA_TNIL; i++) {
+        add_prefix(L, local, l_check_span(L, -1));
+        lua_pop(L, 1);
+    }
+    lua_pop(L, 1);
+}
+
+/* server(handler [, routes [, prefixes]]) -> server; the first two as load_app returned them */
 static int new_server(lua_State *L)
 {
     struct vm *vm = vm_of(L);
 
     luaL_checkany(L, 1);
-    lua_settop(L, 2);
+    lua_settop(L, 3);
+    if (!lua_isnil(L, 3))
+        luaL_checktype(L, 3, LUA_TTABLE);
     struct l_server *self = lua_newuserdatauv(L, sizeof(*self), 1);
 
     self->local = NULL;
@@ -100,6 +132,7 @@ static int new_server(lua_State *L)
     lua_app_init(&local->app, vm);
     open_server(vm, local);
     self->local = local;
+    add_prefixes(L, 3, local);
     lua_pushvalue(L, 1);
     lua_pushvalue(L, 2);
     lua_app_take(&local->app, L);

@@ -175,7 +175,7 @@ static int get(lua_State *L, struct request *request, enum getter getter)
         l_push_span(L, head->target.query);
         return 1;
     case GET_HOST:
-        l_push_span(L, exchange->host.at ? exchange->host : head->host);
+        l_push_span(L, exchange_host(exchange));
         return 1;
     case GET_SCHEME:
         l_push_span(L, exchange_scheme(exchange));
@@ -190,7 +190,7 @@ static int get(lua_State *L, struct request *request, enum getter getter)
         lua_pushinteger(L, (lua_Integer)exchange->connection_number);
         return 1;
     case GET_CLIENT:
-        return push_address(L, request, &exchange->client);
+        return push_address(L, request, exchange_client(exchange));
     case GET_PEER:
         return push_address(L, request, &exchange->peer);
     case GET_SERVER:

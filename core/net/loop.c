@@ -15,13 +15,13 @@
 #define SLOTS       1024u /* a power of two; longer times go round more than once */
 
 struct loop {
+    struct loop_clock clock; /* monotonic; first, see loop_now_ms */
     struct ev_loop *ev;
     struct list wheel[SLOTS];
     struct list calls;
     struct list later; /* calls of the next turn */
     ev_timer tick;
     ev_check after_wait; /* reads the clock once a turn, before any callback */
-    int64_t now_ms;      /* monotonic */
     uint32_t now_tick;
     uint64_t turns;
     bool stopped;
@@ -39,7 +39,7 @@ static int64_t clock_ms(void)
 
 static uint32_t tick_of(const struct loop *loop)
 {
-    return (uint32_t)(loop->now_ms / TICK_MS);
+    return (uint32_t)(loop->clock.now_ms / TICK_MS);
 }
 
 static void on_woken(struct ev_loop *ev, ev_check *watcher, int events)
@@ -48,7 +48,7 @@ static void on_woken(struct ev_loop *ev, ev_check *watcher, int events)
 
     (void)ev;
     (void)events;
-    loop->now_ms = clock_ms();
+    loop->clock.now_ms = clock_ms();
 }
 
 static void turn_wheel(struct loop *loop, uint32_t tick)
@@ -118,7 +118,7 @@ struct loop *loop_new(void)
     loop->after_wait.data = loop;
     ev_check_start(ev, &loop->after_wait);
     ev_unref(ev);
-    loop->now_ms = clock_ms();
+    loop->clock.now_ms = clock_ms();
     return loop;
 }
 
@@ -181,11 +181,6 @@ void loop_stop(struct loop *loop)
     loop->stopped = true;
 }
 
-int64_t loop_now_ms(const struct loop *loop)
-{
-    return loop->now_ms;
-}
-
 double loop_wall_seconds(const struct loop *loop)
 {
     return ev_now(loop->ev);
@@ -194,7 +189,7 @@ double loop_wall_seconds(const struct loop *loop)
 void loop_update_time(struct loop *loop)
 {
     ev_now_update(loop->ev);
-    loop->now_ms = clock_ms();
+    loop->clock.now_ms = clock_ms();
 }
 
 void loop_on_turn(struct loop *loop, void (*on_turn)(void *owner), void *owner)

@@ -32,8 +32,17 @@ void loop_turn(struct loop *loop, bool wait);
 /* How many turns there have been: what is allowed once a turn compares it. */
 uint64_t loop_turns(const struct loop *loop);
 
-/* Monotonic milliseconds and wall-clock seconds, as of this turn. */
-int64_t loop_now_ms(const struct loop *loop);
+/* Monotonic milliseconds as of this turn. Every loop begins with its clock, which is read several
+ * times in a request. */
+struct loop_clock {
+    int64_t now_ms;
+};
+static inline int64_t loop_now_ms(const struct loop *loop)
+{
+    return ((const struct loop_clock *)(const void *)loop)->now_ms;
+}
+
+/* Wall-clock seconds as of this turn. */
 double loop_wall_seconds(const struct loop *loop);
 
 /* Reads the clocks again, after work that took long. */

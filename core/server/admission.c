@@ -18,10 +18,12 @@ static const struct refusal *find_client(struct exchange *exchange)
 
     if (!exchange->conn->trusted)
         return NULL;
-    code = proxied_resolve(&exchange->head.fields, &exchange->client, &exchange->server->trusted,
-                           &exchange->arena, &proxied, &exchange->reader.refusal);
+    code = proxied_resolve(&exchange->head.fields, exchange_client(exchange),
+                           &exchange->server->trusted, &exchange->arena, &proxied,
+                           &exchange->reader.refusal);
     if (code < 0)
         return &exchange->reader.refusal;
+    exchange->by_proxy = true;
     exchange->client = proxied.client;
     exchange->scheme = proxied.scheme;
     exchange->host = proxied.host;
@@ -35,10 +37,21 @@ static const struct refusal no_path = {404, "NotFound", "no app is registered fo
 static const struct refusal forbidden = {403, "Forbidden", "dot segments that lead above the root"};
 static const struct refusal anonymous = {401, "AuthRequired", "the app serves nobody unknown"};
 
-static struct span local_ip(struct conn *conn, const struct prefix_port *port)
+static const struct last_port *port_of(const struct conn *conn)
 {
-    if (!prefix_port_needs_ip(port))
-        return SPAN_NONE;
+    struct last_port *last = &conn->server->last_port;
+
+    if (last->port && last->number == conn->port && last->https == conn->https)
+        return last;
+    last->port = prefix_table_port(conn->server->prefixes, conn->https, conn->port);
+    last->number = conn->port;
+    last->https = conn->https;
+    last->needs_ip = last->port && prefix_port_needs_ip(last->port);
+    return last;
+}
+
+static struct span local_ip(struct conn *conn)
+{
     if (conn->local == NULL)
         conn_local(conn);
     return conn->local ? span_of(conn->local->ip, conn->local->ip_len) : SPAN_NONE;
@@ -48,14 +61,14 @@ static struct span local_ip(struct conn *conn, const struct prefix_port *port)
 static const struct refusal *route(struct exchange *exchange)
 {
     struct conn *conn = exchange->conn;
-    const struct prefix_port *port =
-        prefix_table_port(exchange->server->prefixes, conn->https, conn->port);
+    const struct last_port *last = port_of(conn);
     struct prefix_match match;
 
-    if (port == NULL)
+    if (last->port == NULL)
         return &no_host; /* its last prefix went while the connection stayed */
-    switch (prefix_port_match(port, exchange->head.host, local_ip(conn, port),
-                              &exchange->head.target, &exchange->arena, &match)) {
+    switch (prefix_port_match(last->port, exchange->head.host,
+                              last->needs_ip ? local_ip(conn) : SPAN_NONE, &exchange->head.target,
+                              &exchange->arena, &match)) {
     case PREFIX_FOUND:
         exchange->app = match.value;
         exchange->path_base = match.base;
@@ -226,6 +239,29 @@ static void take_limits(struct exchange *exchange, const struct settings *settin
     exchange->limit_min_send = settings->min_send_bytes_per_second;
 }
 
+/* Whether the connection counts for the app, now or already. */
+static bool may_join(struct conn *conn, struct app *app)
+{
+    return (conn->joined & (uint64_t)1 << app->index) || join(conn, app);
+}
+
+/* What the fast way found closed, in the same order. */
+static void refuse_or_enqueue(struct app *app, struct exchange *exchange)
+{
+    const struct settings *settings = app->settings;
+
+    if (app->handler == NULL)
+        exchange_refuse_busy(exchange, "AppOffline", "the app is not running");
+    else if (!settings->enabled)
+        exchange_refuse_busy(exchange, "Disabled", "the app is disabled");
+    else if (!(exchange->conn->joined & (uint64_t)1 << app->index))
+        exchange_refuse_busy(exchange, "ConnLimit", "too many connections to the app");
+    else if (!settings->authentication_allow_anonymous)
+        exchange_refuse(exchange, &anonymous);
+    else
+        enqueue(app, exchange);
+}
+
 void admission_enter(struct exchange *exchange)
 {
     struct conn *conn = exchange->conn;
@@ -243,15 +279,9 @@ void admission_enter(struct exchange *exchange)
     conn->app = app;
     app->tally->counter[APP_REQUESTS]++;
     take_limits(exchange, settings);
-    if (app->handler == NULL || !settings->enabled)
-        exchange_refuse_busy(exchange, app->handler ? "Disabled" : "AppOffline",
-                             app->handler ? "the app is disabled" : "the app is not running");
-    else if (!(conn->joined & (uint64_t)1 << app->index) && !join(conn, app))
-        exchange_refuse_busy(exchange, "ConnLimit", "too many connections to the app");
-    else if (!settings->authentication_allow_anonymous)
-        exchange_refuse(exchange, &anonymous);
-    else if (has_room(app) && app->queue.length == 0)
+    if (app->handler && settings->enabled && may_join(conn, app) &&
+        settings->authentication_allow_anonymous && has_room(app) && app->queue.length == 0)
         hand_over(app, exchange);
     else
-        enqueue(app, exchange);
+        refuse_or_enqueue(app, exchange);
 }

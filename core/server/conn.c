@@ -123,7 +123,10 @@ int conn_send(struct conn *conn, const struct span *parts, int count)
         rest -= skip;
         buf_append(conn_out(conn), span_of(parts[i].at + skip, parts[i].len - skip));
     }
-    timeouts_sent(conn, (size_t)sent);
+    if (buf_len(&conn->out) > 0 || conn->pressure_ms != 0)
+        timeouts_pressure(conn, (size_t)sent);
+    else if (conn->state != CONN_HANDLING) /* from now on it is idle, or drained */
+        conn->stamp_ms = loop_now_ms(conn->server->loop);
     return 0;
 }
 

@@ -25,6 +25,7 @@ struct exchange *exchange_new(struct conn *conn)
     } else {
         exchange = mem_zalloc(sizeof(*exchange));
         arena_init(&exchange->arena);
+        queue_entry_init(&exchange->waiting);
     }
     exchange->server = server;
     exchange->conn = conn;
@@ -32,13 +33,15 @@ struct exchange *exchange_new(struct conn *conn)
     exchange->task = NULL;
     exchange->number = ++server->last_exchange;
     exchange->peer = conn->peer;
-    exchange->client = conn->proxy ? conn->proxy->client : conn->peer;
-    exchange->scheme = exchange->host = SPAN_NONE;
+    exchange->by_proxy = conn->proxy != NULL;
+    if (conn->proxy) {
+        exchange->client = conn->proxy->client;
+        exchange->scheme = exchange->host = SPAN_NONE;
+    }
     exchange->https = conn->https;
     exchange->connection_number = conn->number;
     exchange->content_bytes = exchange->drained_bytes = 0;
     exchange->handed = false;
-    queue_entry_init(&exchange->waiting);
     exchange->content_phase = CONTENT_UNREAD;
     exchange->content_error = 0;
     exchange->last_run = SPAN_NONE;
@@ -108,7 +111,7 @@ static void write_access_line(struct exchange *exchange)
     const struct field *agent, *referer;
     char id[EXCHANGE_ID_BYTES];
     struct access_entry entry = {
-        .client = &exchange->client,
+        .client = exchange_client(exchange),
         .method = exchange->head.method,
         .target = exchange->head.target.raw,
         .host = exchange->head.host,
@@ -677,9 +680,14 @@ size_t exchange_id(const struct exchange *exchange, char out[EXCHANGE_ID_BYTES])
                             (unsigned long long)exchange->number);
 }
 
+struct span exchange_host(const struct exchange *exchange)
+{
+    return exchange->by_proxy && exchange->host.at ? exchange->host : exchange->head.host;
+}
+
 struct span exchange_scheme(const struct exchange *exchange)
 {
-    if (exchange->scheme.at)
+    if (exchange->by_proxy && exchange->scheme.at)
         return exchange->scheme;
     return exchange->https ? SPAN("https") : SPAN("http");
 }

@@ -50,9 +50,10 @@ struct exchange {
     struct fields trailers;      /* of the request, after CONTENT_ENDED */
     struct span path_base, path; /* the target's path, split at the app's prefix */
     struct net_addr peer;        /* the other end of the socket */
-    struct net_addr client;      /* who sent the request, by way of trusted proxies */
-    struct span scheme, host;    /* as a trusted proxy says that the client used them */
-    bool https;                  /* the connection is */
+    struct net_addr client;   /* with by_proxy: who sent the request, by way of trusted proxies */
+    struct span scheme, host; /* likewise: as the client used them, when a proxy says it */
+    bool by_proxy;
+    bool https; /* the connection is */
     uint64_t connection_number;
     uint64_t content_bytes; /* read so far */
     uint64_t drained_bytes; /* read away after the answer */
@@ -160,7 +161,12 @@ void exchange_limits_changed(struct exchange *exchange);
 /* The address that the peer connected to; NET_NONE when the connection is gone. */
 struct net_addr exchange_local(const struct exchange *exchange);
 
-/* "http" or "https", as the client used it. */
+/* Who sent the request, whom it asked, and by which scheme; through trusted proxies. */
+static inline const struct net_addr *exchange_client(const struct exchange *exchange)
+{
+    return exchange->by_proxy ? &exchange->client : &exchange->peer;
+}
+struct span exchange_host(const struct exchange *exchange);
 struct span exchange_scheme(const struct exchange *exchange);
 
 /* Writes the request's id, unique over restarts: 12 hexadecimal digits, '-', the number. Returns

@@ -39,7 +39,7 @@ static void log_entry(struct conn *conn, const struct exchange *exchange, enum r
     local = conn_local(conn);
     entry.server = &local;
     if (exchange) {
-        entry.client = &exchange->client;
+        entry.client = exchange_client(exchange);
         entry.method = exchange->head.method;
         entry.target = exchange->head.target.raw;
         entry.version = version_of(exchange);
@@ -59,7 +59,7 @@ void server_report(struct conn *conn, const struct exchange *exchange, const str
     log_entry(conn, exchange, reason, why->status);
     if (!log_wants(LOG_INFO))
         return;
-    net_addr_text(&exchange->client, peer);
+    net_addr_text(exchange_client(exchange), peer);
     log_begin(&line, LOG_INFO, "request_refused", why->detail);
     log_span(&line, "request", span_of(id, exchange_id(exchange, id)));
     log_int(&line, "status", why->status);

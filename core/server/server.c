@@ -144,11 +144,13 @@ int app_add_prefix(struct app *app, const struct url_prefix *prefix)
 {
     void *other;
 
+    app->server->last_port.port = NULL;
     return prefix_table_add(app->server->prefixes, prefix, app, &other);
 }
 
 void app_remove_prefix(struct app *app, const struct url_prefix *prefix)
 {
+    app->server->last_port.port = NULL;
     prefix_table_remove(app->server->prefixes, prefix);
 }
 

@@ -46,6 +46,14 @@ struct app {
     uint64_t taken_turn;
 };
 
+/* The prefixes of a port, found once for all requests that come to it; NULL when nothing is known.
+ */
+struct last_port {
+    const struct prefix_port *port;
+    uint16_t number;
+    bool https, needs_ip;
+};
+
 struct server {
     struct loop *loop;
     const struct settings *settings; /* server-wide, and the defaults of the apps */
@@ -56,6 +64,7 @@ struct server {
     struct error_log *error_log;
     struct addr_set trusted; /* proxies */
     struct prefix_table *prefixes;
+    struct last_port last_port; /* of the latest request */
     struct app *apps[TALLY_APPS];
     unsigned app_count;
     struct local_address *locals; /* that connections came to */
@@ -186,8 +195,8 @@ void timeouts_stop(struct conn *conn);
 /* The time that counts may have become shorter. */
 void timeouts_look(struct conn *conn);
 
-/* After each send: whether the peer is slower than we. */
-void timeouts_sent(struct conn *conn, size_t bytes);
+/* After a send that left something, or once the peer was slower than we: whether it still is. */
+void timeouts_pressure(struct conn *conn, size_t bytes);
 
 /* A peer that leaves its side open after our last answer has so long. */
 int64_t timeouts_linger_ms(const struct server *server);

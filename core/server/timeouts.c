@@ -97,11 +97,11 @@ static void begin_pressure(struct conn *conn)
     timeouts_look(conn);
 }
 
-void timeouts_sent(struct conn *conn, size_t bytes)
+void timeouts_pressure(struct conn *conn, size_t bytes)
 {
     if (buf_len(&conn->out) == 0) {
         conn->pressure_ms = 0;
-        if (conn->state != CONN_HANDLING) /* from now on it is idle, or drained */
+        if (conn->state != CONN_HANDLING)
             conn->stamp_ms = loop_now_ms(conn->server->loop);
     } else if (conn->pressure_ms == 0) {
         begin_pressure(conn);

@@ -20,6 +20,7 @@ local DEADLINE = 10 -- seconds until the next piece of an answer
 ---@field headers? table<string, string|string[]> sent with every request
 ---@field cookies? boolean keep cookies from response to request
 ---@field deadline? number seconds to wait for the next piece of an answer (10)
+---@field prefixes? string[] what the app is served at: "http://test:80/shop/"; else everything
 
 ---@class moonquay.TestRequest
 ---@field headers? table<string, string|string[]>
@@ -186,7 +187,7 @@ function test.client(app, options)
     error(tostring(more), 2)
   end
   return setmetatable({
-    server = core.server(handler, more),
+    server = core.server(handler, more, options.prefixes),
     headers = options.headers or {},
     jar = options.cookies and {} or nil,
     deadline = options.deadline or DEADLINE,
