@@ -12,6 +12,8 @@ int luaopen_moonquay_probe(lua_State *L)
     lua_setfield(L, -2, "http");
     probe_form_open(L);
     lua_setfield(L, -2, "form");
+    probe_route_open(L);
+    lua_setfield(L, -2, "route");
     probe_server_open(L);
     lua_setfield(L, -2, "server");
     probe_sys_open(L);
