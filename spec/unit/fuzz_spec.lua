@@ -44,8 +44,9 @@ local function targets()
 end
 
 describe("the fuzz targets", function()
-  it("are head, chunked, target, cookies, multipart and query", function()
-    assert.same({ "head", "chunked", "target", "cookies", "multipart", "query" }, targets())
+  it("are head, chunked, target, cookies, multipart, query and prefix", function()
+    assert.same({ "head", "chunked", "target", "cookies", "multipart", "query", "prefix" },
+      targets())
   end)
 
   for _, name in ipairs(targets()) do
