@@ -14,6 +14,8 @@ int luaopen_moonquay_probe(lua_State *L)
     lua_setfield(L, -2, "form");
     probe_proxy_open(L);
     lua_setfield(L, -2, "proxy");
+    probe_route_open(L);
+    lua_setfield(L, -2, "route");
     probe_server_open(L);
     lua_setfield(L, -2, "server");
     probe_log_open(L);

@@ -9,6 +9,7 @@
 int probe_http_open(lua_State *L);     /* fields, target, h1 reader and writer, dates */
 int probe_form_open(lua_State *L);     /* query, cookie, multipart, media type */
 int probe_proxy_open(lua_State *L);    /* address sets, PROXY headers, Forwarded fields */
+int probe_route_open(lua_State *L);    /* URL prefixes and their table */
 int probe_server_open(lua_State *L);   /* log, addresses, tally, access log */
 int probe_log_open(lua_State *L);      /* reasons, HTTP error log, log files */
 int probe_settings_open(lua_State *L); /* settings, tls bindings, hosting, configuration files */

@@ -3,11 +3,11 @@
 #   make fuzz-run SECONDS=20       runs each over a copy of its corpus; what it finds goes to core/fuzz/found
 #   make fuzz-run-NAME             one target; make -j2 fuzz-run runs two at once
 
-FUZZ_TARGETS := head chunked target cookies multipart query proxy forwarded
+FUZZ_TARGETS := head chunked target cookies multipart query prefix proxy forwarded
 FUZZ_BUILD   ?= build/fuzz
 FUZZ_CC      ?= clang
-FUZZ_SRC     ?= $(wildcard core/base/*.c) $(wildcard core/http/*.c) $(wildcard core/net/addr*.c) \
-                core/net/proxy_protocol.c
+FUZZ_SRC     ?= $(wildcard core/base/*.c) $(wildcard core/http/*.c) $(wildcard core/route/*.c) \
+                $(wildcard core/net/addr*.c) core/net/proxy_protocol.c
 SECONDS      ?= 20
 
 FUZZ_SAN   := address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer

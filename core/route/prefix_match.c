@@ -7,6 +7,8 @@
  * Most servers have one prefix, http://name:port/, and most paths are plain: prefix_port_match
  * answers those without a hash.
  */
+#include "route/prefix_table.h"
+
 #include "route/prefix_path_priv.h"
 #include "route/prefix_table_priv.h"
 
@@ -75,7 +77,7 @@ static inline uint32_t half_word_at(const char *at)
 }
 
 /*
- * The next two are written for few registers and no calls: each request comes here, and saving
+ * These comparisons are written for few registers and no calls: each request comes here, and saving
  * registers would be a third of what the usual one costs. Words may overlap.
  */
 static inline bool word_has_backslash(uint64_t word)
@@ -90,16 +92,17 @@ static inline bool word_has_backslash(uint64_t word)
 
 static inline bool has_backslash(struct span text)
 {
-    const char *last = text.at + text.len - 8;
-
     if (text.len >= 8) {
+        const char *last = text.at + (text.len - 8);
+
         for (const char *at = text.at; at < last; at += 8)
             if (word_has_backslash(word_at(at)))
                 return true;
         return word_has_backslash(word_at(last));
     }
     if (text.len >= 4)
-        return word_has_backslash(half_word_at(text.at) | (uint64_t)half_word_at(last + 4) << 32);
+        return word_has_backslash(half_word_at(text.at) |
+                                  (uint64_t)half_word_at(text.at + (text.len - 4)) << 32);
     for (size_t i = 0; i < text.len; i++)
         if (text.at[i] == '\\')
             return true;

@@ -45,8 +45,8 @@ end
 
 describe("the fuzz targets", function()
   it("are one a reader", function()
-    assert.same({ "head", "chunked", "target", "cookies", "multipart", "query", "proxy",
-      "forwarded" }, targets())
+    assert.same({ "head", "chunked", "target", "cookies", "multipart", "query", "prefix",
+      "proxy", "forwarded" }, targets())
   end)
 
   for _, name in ipairs(targets()) do
