@@ -12,37 +12,59 @@
 #include "base/err.h"
 #include "base/log.h"
 #include "bind/aux.h"
+#include "bind/callbacks.h"
 #include "bind/l_json.h"
 #include "bind/request.h"
 #include "bind/vm_priv.h"
 
+#define BARE_BYTES 128
+
 enum stage { STAGE_HANDLER, STAGE_RESPOND, STAGE_FAILURE, STAGE_AFTER };
 
-/* No hook, the hook failed as well, or there is no way to ask one. */
-static void finish_bare(struct request *request)
+static void log_failure(const struct request *request, const char *event, const char *message,
+                        const char *traceback)
+{
+    const struct exchange *exchange = request->exchange;
+    struct log_line line;
+    char id[EXCHANGE_ID_BYTES];
+
+    log_begin(&line, LOG_ERROR, event, message);
+    log_span(&line, "request", span_of(id, exchange_id(exchange, id)));
+    log_span(&line, "method", exchange->head.method);
+    log_span(&line, "target", exchange->head.target.raw);
+    if (traceback)
+        log_str(&line, "traceback", traceback);
+    log_end(&line);
+}
+
+/* The answer when there is no hook, the hook failed as well, or there is no way to ask one. */
+static struct span prepare_bare(struct request *request, char *text, size_t room)
 {
     struct exchange *exchange = request->exchange;
-    char text[128], id[EXCHANGE_ID_BYTES];
+    char id[EXCHANGE_ID_BYTES];
 
     exchange_id(exchange, id);
     exchange_reset_response(exchange);
     exchange->status = 500;
     fields_add(&exchange->fields, SPAN("Content-Type"), SPAN("text/plain; charset=utf-8"));
-    int len = snprintf(text, sizeof(text), "Internal Server Error (request %s)\n", id);
-    exchange_finish(exchange, span_of(text, (size_t)len));
+    return span_of(text, (size_t)snprintf(text, room, "Internal Server Error (request %s)\n", id));
 }
 
 static void finish(struct request *request, struct span content)
 {
     struct exchange *exchange = request->exchange;
+    char text[BARE_BYTES];
     int code = exchange_finish(exchange, content);
 
-    if (code == ERR_INVALID)
-        log_event(LOG_ERROR, "response_short", "fewer bytes were written than Content-Length says");
+    /* Who was told to stop has not written less by mistake. */
+    if (code == ERR_INVALID && request->cancel == 0)
+        log_failure(request, "response_short", "fewer bytes were written than Content-Length says",
+                    NULL);
     if (code == ERR_TOO_LARGE) {
-        log_event(LOG_ERROR, "response_long", "the content is longer than Content-Length says");
+        log_failure(request, "response_long", "the content is longer than Content-Length says",
+                    NULL);
         if (exchange->phase == EXCHANGE_OPEN)
-            finish_bare(request);
+            exchange_finish(exchange, prepare_bare(request, text, sizeof(text)));
         else
             exchange_abort(exchange);
     }
@@ -61,38 +83,38 @@ static void run_stage(struct request *request, enum stage stage, int arguments)
     task_again(request->task, arguments);
 }
 
+/* First registered, first run. */
+static bool push_after(struct request *request, lua_State *T)
+{
+    if (request->after_ref == LUA_NOREF)
+        return false;
+    lua_rawgeti(T, LUA_REGISTRYINDEX, request->after_ref);
+    bool found = lua_rawgeti(T, -1, ++request->after_next) != LUA_TNIL;
+
+    lua_remove(T, -2);
+    return found;
+}
+
 static void after_answer(struct request *request)
 {
-    if (request->after_ref == LUA_NOREF) {
+    if (request->end_ref == LUA_NOREF && request->after_ref == LUA_NOREF) {
         request_over(request);
         return;
     }
-    if (request->after_next == 0)
+    if (!request->ending)
         exchange_flush(request->exchange);
+    request->ending = true;
     task_reset(request->task);
 
     lua_State *T = request->task->T;
 
-    lua_rawgeti(T, LUA_REGISTRYINDEX, request->after_ref);
-    /* First registered, first run. */
-    if (lua_rawgeti(T, -1, ++request->after_next) == LUA_TNIL) {
+    if (!callbacks_push_completed(request, T) && !push_after(request, T)) {
         request_over(request);
         return;
     }
-    lua_remove(T, -2);
     push_box(T, request, BOX_REQUEST, 2);
     push_box(T, request, BOX_RESPONSE, 1);
     run_stage(request, STAGE_AFTER, 2);
-}
-
-/* The answer is complete, or as complete as it will be. */
-static void answered(struct request *request)
-{
-    struct exchange *exchange = request->exchange;
-
-    if (exchange->phase < EXCHANGE_FINISHED)
-        finish(request, SPAN_NONE);
-    after_answer(request);
 }
 
 static int send_whole_k(lua_State *L, int status, lua_KContext sent)
@@ -117,9 +139,34 @@ static int send_whole_k(lua_State *L, int status, lua_KContext sent)
     return 0;
 }
 
+static int send_started(lua_State *L, int status, lua_KContext context)
+{
+    (void)status;
+    (void)context;
+    return send_whole_k(L, LUA_OK, 0);
+}
+
 static int send_whole(lua_State *L)
 {
+    struct request *request = task_running(L)->request;
+
+    if (callbacks_wait_for_start(request))
+        return callbacks_before_start(L, request, send_started, 0);
     return send_whole_k(L, LUA_OK, 0);
+}
+
+/* Sends the text at index of T's stack in a stage of its own: its start and room may take a wait.
+ */
+static void send_in_stage(struct request *request, int index, enum stage stage)
+{
+    lua_State *T = request->task->T;
+
+    lua_pushvalue(T, index);
+    lua_replace(T, 1);
+    lua_settop(T, 1);
+    lua_pushcfunction(T, send_whole);
+    lua_insert(T, 1);
+    run_stage(request, stage, 1);
 }
 
 /* Content that lies at index of T's stack. */
@@ -128,17 +175,25 @@ static void send_string(struct request *request, int index)
     lua_State *T = request->task->T;
     struct span content = l_to_span(T, index);
 
-    if (content.len <= EXCHANGE_WHOLE) {
+    if (content.len <= EXCHANGE_WHOLE && !callbacks_wait_for_start(request)) {
         finish(request, content);
         after_answer(request);
         return;
     }
-    lua_pushvalue(T, index);
-    lua_replace(T, 1);
-    lua_settop(T, 1);
-    lua_pushcfunction(T, send_whole);
-    lua_insert(T, 1);
-    run_stage(request, STAGE_RESPOND, 1);
+    send_in_stage(request, index, STAGE_RESPOND);
+}
+
+/* The answer is complete, or as complete as it will be. */
+static void answered(struct request *request)
+{
+    if (callbacks_wait_for_start(request)) {
+        lua_pushliteral(request->task->T, "");
+        send_in_stage(request, -1, STAGE_RESPOND);
+        return;
+    }
+    if (request->exchange->phase < EXCHANGE_FINISHED)
+        finish(request, SPAN_NONE);
+    after_answer(request);
 }
 
 static void fail_with(struct request *request, const char *message);
@@ -158,7 +213,7 @@ static void send_json(struct request *request, int index)
         return;
     }
     default_type(request->exchange, SPAN("application/json"));
-    if (buf_len(&text) <= EXCHANGE_WHOLE) {
+    if (buf_len(&text) <= EXCHANGE_WHOLE && !callbacks_wait_for_start(request)) {
         finish(request, buf_span(&text));
         buf_fini(&text);
         after_answer(request);
@@ -246,30 +301,17 @@ static void respond(struct request *request)
 
 /* ---- failing ---- */
 
-static void log_failure(struct request *request, const char *event, const char *message,
-                        const char *traceback)
-{
-    struct exchange *exchange = request->exchange;
-    struct log_line line;
-    char id[EXCHANGE_ID_BYTES];
-
-    log_begin(&line, LOG_ERROR, event, message);
-    log_span(&line, "request", span_of(id, exchange_id(exchange, id)));
-    log_span(&line, "method", exchange->head.method);
-    log_span(&line, "target", exchange->head.target.raw);
-    if (traceback)
-        log_str(&line, "traceback", traceback);
-    log_end(&line);
-}
-
 static void bare_failure(struct request *request)
 {
-    struct exchange *exchange = request->exchange;
+    char text[BARE_BYTES];
+    struct span content = prepare_bare(request, text, sizeof(text));
 
-    if (exchange->phase >= EXCHANGE_STARTED)
-        exchange_abort(exchange);
-    else
-        finish_bare(request);
+    if (callbacks_wait_for_start(request)) {
+        l_push_span(request->task->T, content);
+        send_in_stage(request, -1, STAGE_FAILURE);
+        return;
+    }
+    exchange_finish(request->exchange, content);
     after_answer(request);
 }
 
@@ -298,6 +340,8 @@ static void answer_failure(struct request *request, lua_State *L)
     }
     exchange_reset_response(exchange);
     task_reset(request->task);
+    if (request->starting == STARTING_NOW)
+        callbacks_skip_start(request); /* they run in another task */
 
     lua_State *T = request->task->T;
 
@@ -351,6 +395,14 @@ static int status_of_error(lua_State *L, int index)
     return status >= 400 && status <= 599 ? (int)status : 0;
 }
 
+/* Whether the error on top of L is logged. Behind the answer nobody is answered by it. */
+static bool is_fault(const struct request *request, lua_State *L)
+{
+    int status = status_of_error(L, -1);
+
+    return status == 0 || status >= 500 || request->stage == STAGE_AFTER;
+}
+
 static void request_failed(struct request *request, int status)
 {
     struct vm *vm = request->vm;
@@ -365,7 +417,7 @@ static void request_failed(struct request *request, int status)
     lua_xmove(request->task->T, L, 1);
     if (request->task->killed && request->cancel) {
         log_failure(request, "handler_closed", "the client left and the handler went on", NULL);
-    } else if (status_of_error(L, -1) == 0 || status_of_error(L, -1) >= 500) {
+    } else if (is_fault(request, L)) {
         const char *text = lua_tostring(L, -2), *stack = text ? strchr(text, '\n') : NULL;
 
         vm->slot->counter[COUNTER_HANDLER_ERRORS]++;

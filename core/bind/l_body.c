@@ -16,16 +16,22 @@
 
 #define READ_BYTES 65536 /* a piece handed to Lua is never larger */
 
-static void note_reading(lua_State *L, struct request *request)
+static void begin_read(lua_State *L, struct request *request)
 {
+    request_check_io(L, request);
     if (request->reading_at == NULL)
         request->reading_at = request_here(L, request);
 }
 
 /* A continuation runs after a wait: 0, or the error that ended it. */
-static int waited(lua_State *L, int status)
+static int waited(lua_State *L, struct request *request, int status)
 {
-    return status == LUA_YIELD ? task_waiter(L)->woken : 0;
+    int code = status == LUA_YIELD ? task_waiter(L)->woken : 0;
+
+    /* No time limit of the connection runs for content that nobody waits for. */
+    if (code < 0 && request->content_waiter == NULL)
+        request->exchange->wants_content = false;
+    return code;
 }
 
 static int read_failed_k(lua_State *L, int status, lua_KContext code)
@@ -48,7 +54,7 @@ static int read_some_k(lua_State *L, int status, lua_KContext most)
 {
     struct request *request = check_request(L, 1, BOX_BODY);
     struct span run;
-    int code = waited(L, status);
+    int code = waited(L, request, status);
 
     if (code == 0)
         code = request_content(L, request, &run);
@@ -92,7 +98,7 @@ static int read_all_k(lua_State *L, int status, lua_KContext most)
     struct request *request = check_request(L, 1, BOX_BODY);
     struct buf *bytes = lua_touserdata(L, 2);
     struct span run;
-    int code = waited(L, status);
+    int code = waited(L, request, status);
 
     while (code == 0 && (code = request_content(L, request, &run)) > 0) {
         if (buf_len(bytes) + run.len > (size_t)most)
@@ -122,7 +128,7 @@ static int body_read(lua_State *L)
     struct request *request = check_request(L, 1, BOX_BODY);
     lua_Integer most = READ_BYTES;
 
-    note_reading(L, request);
+    begin_read(L, request);
     if (lua_type(L, 2) == LUA_TSTRING && strcmp(lua_tostring(L, 2), "a") == 0) {
         most = luaL_optinteger(L, 3, 1 << 29);
         luaL_argcheck(L, most >= 0 && most <= 1 << 29, 3, "0 to 512 MiB");
@@ -197,7 +203,7 @@ static int save_k(lua_State *L, int status, lua_KContext saved)
     const char *path = lua_tostring(L, 2);
     struct l_file *file = lua_touserdata(L, 3);
     struct span run;
-    int code = waited(L, status), number;
+    int code = waited(L, request, status), number;
 
     while (code == 0 && (code = request_content(L, request, &run)) > 0) {
         if ((number = write_whole(file->fd, run)) != 0)
@@ -228,7 +234,7 @@ static int body_save(lua_State *L)
     struct request *request = check_request(L, 1, BOX_BODY);
     const char *path = luaL_checkstring(L, 2);
 
-    note_reading(L, request);
+    begin_read(L, request);
     lua_settop(L, 2);
     struct l_file *file = push_file(L);
 

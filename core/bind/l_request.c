@@ -265,14 +265,25 @@ static int request_cancelled(lua_State *L)
 }
 
 /* req:on_cancel(fn): fn(code) runs as a task of its own when the client leaves before the answer is
- * complete */
+ * complete; at once when it has left already */
 static int request_on_cancel(lua_State *L)
 {
     struct request *request = check_request(L, 1, BOX_REQUEST);
 
     luaL_checktype(L, 2, LUA_TFUNCTION);
     lua_settop(L, 2);
-    request_add_function(L, &request->cancel_ref);
+    if (request->cancel)
+        request_tell_cancel(L, request); /* it has happened */
+    else
+        request_add_function(L, &request->cancel_ref);
+    return 0;
+}
+
+/* req:abort(): breaks the answer off, the client sees a reset; the handler goes on like one whose
+ * client has left. Without effect when the answer has ended. */
+static int request_abort_call(lua_State *L)
+{
+    request_abort(check_request(L, 1, BOX_REQUEST));
     return 0;
 }
 
@@ -295,6 +306,7 @@ static int request_tostring(lua_State *L)
 static const luaL_Reg methods[] = {
     {"cancelled", request_cancelled},
     {"on_cancel", request_on_cancel},
+    {"abort", request_abort_call},
     {NULL, NULL},
 };
 

@@ -7,6 +7,7 @@
 
 #include "base/err.h"
 #include "bind/aux.h"
+#include "bind/callbacks.h"
 #include "bind/l_json.h"
 #include "bind/request.h"
 #include "bind/vm_priv.h"
@@ -23,8 +24,9 @@ static void check_unstarted(lua_State *L, struct request *request, const char *w
 }
 
 /* Remembers where a response is started by Lua code, for check_unstarted. */
-static void note_start(lua_State *L, struct request *request)
+static void begin_write(lua_State *L, struct request *request)
 {
+    request_check_io(L, request);
     if (request->exchange->phase == EXCHANGE_OPEN)
         request->started_at = request_here(L, request);
 }
@@ -41,11 +43,30 @@ static int write_failed(lua_State *L, struct request *request, int code)
         return luaL_error(L, "more content than the Content-Length header says");
     if (code == ERR_STATE)
         return luaL_error(L, "the response has been finished");
-    /* A client that has only ended its side would take what it got for the whole answer. */
-    if (request->cancel)
-        exchange_abort(request->exchange);
+    if (code == ERR_CLOSED && request->cancel)
+        code = request->cancel; /* the same, more exactly */
+    /* Something is missing: the client must not take what it got for the whole answer. */
+    if (request->cancel || request->exchange->phase == EXCHANGE_STARTED)
+        request_abort(request);
     l_fail(L, code, NULL);
     return request->throw_write_errors ? lua_error(L) : 2;
+}
+
+/* Nothing is written any more, but a handler that goes on writing lets others run. */
+static int write_cancelled(lua_State *L, int status, lua_KContext code)
+{
+    (void)status;
+    return write_failed(L, check_request(L, 1, BOX_RESPONSE), (int)code);
+}
+
+/* A writer that was cancelled does not wait: what it has not written yet is missing. */
+static int wait_room(lua_State *L, struct request *request, lua_KFunction k, lua_KContext context)
+{
+    int cancel = task_waiter(L)->cancel;
+
+    if (cancel)
+        return task_give_turn(L, write_cancelled, cancel);
+    return request_wait_room(L, request, k, context);
 }
 
 static int write_k(lua_State *L, int status, lua_KContext written)
@@ -60,7 +81,7 @@ static int write_k(lua_State *L, int status, lua_KContext written)
             request_write(L, request, span_of(data.at + written, data.len - (size_t)written));
 
         if (taken == ERR_AGAIN)
-            return request_wait_room(L, request, write_k, written);
+            return wait_room(L, request, write_k, written);
         if (taken < 0)
             return write_failed(L, request, (int)taken);
         written += taken;
@@ -69,26 +90,27 @@ static int write_k(lua_State *L, int status, lua_KContext written)
     return 1;
 }
 
-/* The client is gone: nothing is written, but a handler that goes on writing lets others run. */
-static int write_cancelled(lua_State *L, int status, lua_KContext context)
+/*
+ * 0, or why nothing can be written: the client is gone, or the writer is a task that was cancelled,
+ * whose piece would be missing in what others write (reference section 8.5). The request's own task
+ * is cancelled with it, or for an answer that says so.
+ */
+static int writer_cancelled(lua_State *L, struct request *request)
 {
-    struct request *request = check_request(L, 1, BOX_RESPONSE);
+    const struct task *writer = task_waiter(L);
 
-    (void)status;
-    (void)context;
-    return write_failed(L, request, request->cancel);
+    if (request->cancel)
+        return request->cancel;
+    if (writer->cancel == 0 || writer == request->task)
+        return 0;
+    request_abort(request);
+    return writer->cancel;
 }
 
-/* res:write(data) -> true | nil, err; waits while the client is slow */
-static int response_write(lua_State *L)
+static int write_now(lua_State *L, struct request *request)
 {
-    struct request *request = check_request(L, 1, BOX_RESPONSE);
-    struct span data = l_check_span(L, 2);
+    struct span data = l_to_span(L, 2);
 
-    lua_settop(L, 2);
-    if (request->cancel)
-        return task_give_turn(L, write_cancelled, 0);
-    note_start(L, request);
     /* Empty content starts the response all the same. */
     if (data.len == 0) {
         ssize_t code = exchange_write(request->exchange, data);
@@ -99,18 +121,55 @@ static int response_write(lua_State *L)
     return write_k(L, LUA_OK, 0);
 }
 
+static int write_started(lua_State *L, int status, lua_KContext context)
+{
+    struct request *request = check_request(L, 1, BOX_RESPONSE);
+    int cancel = writer_cancelled(L, request); /* while on_starting functions waited */
+
+    (void)status;
+    (void)context;
+    return cancel < 0 ? task_give_turn(L, write_cancelled, cancel) : write_now(L, request);
+}
+
+/* res:write(data) -> true | nil, err; waits while the client is slow */
+static int response_write(lua_State *L)
+{
+    struct request *request = check_request(L, 1, BOX_RESPONSE);
+
+    l_check_span(L, 2);
+    lua_settop(L, 2);
+    int cancel = writer_cancelled(L, request);
+
+    if (cancel < 0)
+        return task_give_turn(L, write_cancelled, cancel);
+    begin_write(L, request);
+    if (callbacks_wait_for_start(request))
+        return callbacks_before_start(L, request, write_started, 0);
+    return write_now(L, request);
+}
+
+static int flush_started(lua_State *L, int status, lua_KContext context)
+{
+    struct request *request = check_request(L, 1, BOX_RESPONSE);
+    int code = exchange_flush(request->exchange);
+
+    (void)status;
+    (void)context;
+    if (code < 0)
+        return write_failed(L, request, code);
+    lua_pushboolean(L, 1);
+    return 1;
+}
+
 /* res:flush() -> true | nil, err: what was written goes out now and not at the next wait */
 static int response_flush(lua_State *L)
 {
     struct request *request = check_request(L, 1, BOX_RESPONSE);
 
-    note_start(L, request);
-    int code = exchange_flush(request->exchange);
-
-    if (code < 0)
-        return write_failed(L, request, code);
-    lua_pushboolean(L, 1);
-    return 1;
+    begin_write(L, request);
+    if (callbacks_wait_for_start(request))
+        return callbacks_before_start(L, request, flush_started, 0);
+    return flush_started(L, LUA_OK, 0);
 }
 
 static int finish_now(lua_State *L, struct request *request, struct span data)
@@ -119,6 +178,8 @@ static int finish_now(lua_State *L, struct request *request, struct span data)
 
     if (code == ERR_INVALID)
         return luaL_error(L, "fewer bytes were written than the Content-Length header says");
+    if (code < 0 && data.len == 0) /* only the end could not be sent: never an error */
+        return l_fail(L, request->cancel ? request->cancel : code, NULL);
     if (code < 0)
         return write_failed(L, request, code);
     lua_pushboolean(L, 1);
@@ -144,12 +205,28 @@ static int finish_k(lua_State *L, int status, lua_KContext written)
             request_write(L, request, span_of(data.at + written, data.len - (size_t)written));
 
         if (taken == ERR_AGAIN)
-            return request_wait_room(L, request, finish_k, written);
+            return wait_room(L, request, finish_k, written);
         if (taken < 0)
             return write_failed(L, request, (int)taken);
         written += taken;
     }
     return finish_now(L, request, span_of(data.at + written, data.len - (size_t)written));
+}
+
+static int finish_started(lua_State *L, int status, lua_KContext context)
+{
+    (void)status;
+    (void)context;
+    return finish_k(L, LUA_OK, 0);
+}
+
+/* As soon as the response may start. */
+static int finish_when_ready(lua_State *L, struct request *request)
+{
+    begin_write(L, request);
+    if (callbacks_wait_for_start(request))
+        return callbacks_before_start(L, request, finish_started, 0);
+    return finish_k(L, LUA_OK, 0);
 }
 
 /* res:finish([data]) -> true | nil, err: the answer is complete; the handler may go on */
@@ -163,8 +240,7 @@ static int response_finish(lua_State *L)
         lua_replace(L, 2);
     }
     luaL_checkstring(L, 2);
-    note_start(L, request);
-    return finish_k(L, LUA_OK, 0);
+    return finish_when_ready(L, request);
 }
 
 /* res:json(value [, status]) -> true | nil, err: the whole answer */
@@ -175,6 +251,7 @@ static int response_json(lua_State *L)
 
     luaL_checkany(L, 2);
     check_unstarted(L, request, "content");
+    begin_write(L, request); /* may raise: before there is a text to lose */
     if (!lua_isnoneornil(L, 3)) {
         lua_Integer status = luaL_checkinteger(L, 3);
 
@@ -189,8 +266,7 @@ static int response_json(lua_State *L)
 
     if (fields_find_id(fields, FIELD_CONTENT_TYPE, 0) == NULL)
         fields_add(fields, SPAN("Content-Type"), SPAN("application/json"));
-    note_start(L, request);
-    if (buf_len(&text) <= EXCHANGE_WHOLE) {
+    if (buf_len(&text) <= EXCHANGE_WHOLE && !callbacks_wait_for_start(request)) {
         int code = exchange_finish(request->exchange, buf_span(&text));
 
         buf_fini(&text);
@@ -201,7 +277,7 @@ static int response_json(lua_State *L)
     }
     lua_settop(L, 1);
     l_push_buf(L, &text);
-    return finish_k(L, LUA_OK, 0);
+    return finish_when_ready(L, request);
 }
 
 static int response_informational(lua_State *L);
@@ -250,6 +326,30 @@ static int response_after(lua_State *L)
     luaL_checktype(L, 2, LUA_TFUNCTION);
     lua_settop(L, 2);
     request_add_function(L, &request->after_ref);
+    return 0;
+}
+
+/* res:on_starting(fn): fn(req, res) runs once, just before status and headers are fixed, last
+ * registered first; it may change them, and wait */
+static int response_on_starting(lua_State *L)
+{
+    struct request *request = check_request(L, 1, BOX_RESPONSE);
+
+    luaL_checktype(L, 2, LUA_TFUNCTION);
+    lua_settop(L, 2);
+    callbacks_add_starting(L, request);
+    return 0;
+}
+
+/* res:on_completed(fn): fn(req, res) runs when the response has ended in whatever way, last
+ * registered first, before those of res:after; it may wait */
+static int response_on_completed(lua_State *L)
+{
+    struct request *request = check_request(L, 1, BOX_RESPONSE);
+
+    luaL_checktype(L, 2, LUA_TFUNCTION);
+    lua_settop(L, 2);
+    callbacks_add_completed(L, request);
     return 0;
 }
 
@@ -378,6 +478,8 @@ static const luaL_Reg methods[] = {
     {"json", response_json},
     {"informational", response_informational},
     {"after", response_after},
+    {"on_starting", response_on_starting},
+    {"on_completed", response_on_completed},
     {NULL, NULL},
 };
 

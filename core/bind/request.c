@@ -33,6 +33,9 @@ static struct request *request_new(struct lua_app *app, struct exchange *exchang
     request->number = ++vm->last_request;
     request->task = request->content_waiter = request->room_waiter = NULL;
     request->cancel_ref = request->after_ref = request->cache_ref = LUA_NOREF;
+    request->start_ref = request->end_ref = LUA_NOREF;
+    request->starting = STARTING_LATER;
+    request->ending = false;
     request->cancel = 0;
     request->blocked_ms = 0;
     request->after_next = 0;
@@ -55,6 +58,10 @@ static void release_refs(const struct request *request)
         luaL_unref(L, LUA_REGISTRYINDEX, request->cancel_ref);
     if (request->after_ref != LUA_NOREF)
         luaL_unref(L, LUA_REGISTRYINDEX, request->after_ref);
+    if (request->start_ref != LUA_NOREF)
+        luaL_unref(L, LUA_REGISTRYINDEX, request->start_ref);
+    if (request->end_ref != LUA_NOREF)
+        luaL_unref(L, LUA_REGISTRYINDEX, request->end_ref);
     if (request->cache_ref != LUA_NOREF)
         luaL_unref(L, LUA_REGISTRYINDEX, request->cache_ref);
 }
@@ -177,25 +184,37 @@ static int64_t now_ms(void)
     return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
 
+static int refuse_second(lua_State *L, bool reads)
+{
+    return luaL_error(L, "another task is %s already",
+                      reads ? "reading this request's body" : "writing this response");
+}
+
 /*
- * Where Lua cannot be suspended: the worker itself waits, or the programmer is told. Bounded over
- * all waits of the request, or a client that sends a byte now and then would keep the worker.
+ * Where Lua cannot be suspended the worker itself waits. Bounded over all waits of the request, or
+ * a client that sends a byte now and then would keep the worker.
  */
 static int wait_blocking(lua_State *L, struct request *request, bool for_content)
 {
     int64_t left = request->vm->settings->cpu_limit_ms - request->blocked_ms, since = now_ms();
 
-    if (!request->allow_synchronous_io)
-        return luaL_error(L,
-                          "cannot wait inside %s, and allow_synchronous_io is false: read and "
-                          "write outside of it",
-                          task_blocking_function(L));
+    if (for_content ? request->content_waiter : request->room_waiter)
+        return refuse_second(L, for_content);
     if (left <= 0)
         return ERR_TIMEOUT;
     int code = exchange_block(request->exchange, for_content, left > 60000 ? 60000 : (int)left);
 
     request->blocked_ms += now_ms() - since + 1;
     return code;
+}
+
+void request_check_io(lua_State *L, const struct request *request)
+{
+    if (!request->allow_synchronous_io && !task_can_wait(L))
+        luaL_error(L,
+                   "cannot wait inside %s, and allow_synchronous_io is false: read and write "
+                   "outside of it",
+                   task_blocking_function(L));
 }
 
 int request_content(lua_State *L, struct request *request, struct span *run)
@@ -226,9 +245,7 @@ static int request_wait(lua_State *L, enum task_wait wait, struct task **waiter,
     if (task->cancel)
         return task_fail_cancelled(L);
     if (*waiter)
-        return luaL_error(L, "another task is %s this %s already",
-                          wait == WAIT_CONTENT ? "reading" : "writing",
-                          wait == WAIT_CONTENT ? "request's body" : "response");
+        return refuse_second(L, wait == WAIT_CONTENT);
     if (!task_can_wait(L))
         return task_refuse_wait(L);
     task_wait_at(task, waiter);
@@ -340,25 +357,49 @@ static void cancel_function_ended(struct task *task, int status)
     lua_pop(L, 1);
 }
 
-/* Each in a task of its own. */
-static void run_cancel_functions(struct request *request, int code)
+void request_tell_cancel(lua_State *L, struct request *request)
 {
     struct vm *vm = request->vm;
-    lua_State *L = vm->L;
 
     vm_lift_limit(vm); /* Lua may be running: a write found that the client is gone */
+    struct task *task = task_new(vm, cancel_function_ended, NULL);
+
+    lua_xmove(L, task->T, 1);
+    lua_pushstring(task->T, err_name(request->cancel));
+    task->detached = true;
+    task_again(task, 1);
+    vm_set_limit(vm);
+}
+
+static void run_cancel_functions(struct request *request)
+{
+    lua_State *L = request->vm->L;
+
     lua_rawgeti(L, LUA_REGISTRYINDEX, request->cancel_ref);
     for (lua_Integer i = 1, n = (lua_Integer)lua_rawlen(L, -1); i <= n; i++) {
-        struct task *task = task_new(vm, cancel_function_ended, NULL);
-
         lua_rawgeti(L, -1, i);
-        lua_xmove(L, task->T, 1);
-        lua_pushstring(task->T, err_name(code));
-        task->detached = true;
-        task_again(task, 1);
+        request_tell_cancel(L, request);
     }
     lua_pop(L, 1);
-    vm_set_limit(vm);
+}
+
+static void cancel_running(struct request *request, int code)
+{
+    request->cancel = code;
+    /* First, so that they still find the request when its handler has nothing more to do. */
+    if (request->cancel_ref != LUA_NOREF)
+        run_cancel_functions(request);
+    task_cancel(request->task, code);
+    wake_waiters(request, true, true, code); /* also those that are not the request's own */
+}
+
+void request_abort(struct request *request)
+{
+    if (request->exchange->phase >= EXCHANGE_FINISHED)
+        return;
+    if (request->cancel == 0) /* else its functions have been told why */
+        cancel_running(request, ERR_CLOSED);
+    exchange_abort(request->exchange);
 }
 
 static void on_cancelled(struct exchange *exchange, int code)
@@ -367,12 +408,7 @@ static void on_cancelled(struct exchange *exchange, int code)
 
     if (request == NULL)
         return;
-    request->cancel = code;
-    /* First, so that they still find the request when its handler has nothing more to do. */
-    if (request->cancel_ref != LUA_NOREF)
-        run_cancel_functions(request, code);
-    task_cancel(request->task, code);
-    wake_waiters(request, true, true, code); /* also those that are not the request's own */
+    cancel_running(request, code);
 }
 
 void requests_init(struct vm *vm)

@@ -32,6 +32,9 @@ void lua_app_init(struct lua_app *app, struct vm *vm);
 void lua_app_take(struct lua_app *app, lua_State *L);
 void lua_app_fini(struct lua_app *app);
 
+/* How far the on_starting functions are. Once they have run or failed there are no others. */
+enum starting { STARTING_LATER, STARTING_NOW, STARTING_DONE };
+
 struct request {
     struct list node; /* among the free ones */
     struct vm *vm;
@@ -41,13 +44,16 @@ struct request {
     struct task *task;
     struct task *content_waiter, *room_waiter;
     int cancel_ref, after_ref; /* registry: lists of functions */
+    int start_ref, end_ref;    /* likewise, of callbacks.c */
     int cache_ref;             /* registry: what Lua keeps with req, the same in each stage */
     int after_next;            /* index of the last after-function that was started */
     int cancel;                /* why the client is gone, 0 while it is there */
     int64_t blocked_ms;        /* that the worker has waited for this request */
     size_t header_bytes;       /* set by the handler so far */
     uint8_t stage;
-    bool overridden; /* the cache of req holds values that come before the getters */
+    uint8_t starting; /* enum starting */
+    bool ending;      /* functions behind the answer run */
+    bool overridden;  /* the cache of req holds values that come before the getters */
     bool allow_synchronous_io, throw_write_errors;
     const char *started_at, *reading_at; /* file:line, in the exchange's arena */
 };
@@ -81,9 +87,13 @@ void new_box_metatable(lua_State *L, enum box_type type, const char *name);
 /* Remembers where the running Lua function is, for messages; in the arena. */
 const char *request_here(lua_State *L, struct request *request);
 
+/* Raises where a read or write could only block the worker and that is not allowed; also when it
+ * would find what it needs, or an app would fail by chance. */
+void request_check_io(lua_State *L, const struct request *request);
+
 /*
  * exchange_content and exchange_write; where Lua cannot wait they block, for at most cpu_limit in a
- * request, or raise when that is not allowed. ERR_AGAIN: the task can wait, by the functions below.
+ * request. ERR_AGAIN: the task can wait, by the functions below.
  */
 int request_content(lua_State *L, struct request *request, struct span *run);
 ssize_t request_write(lua_State *L, struct request *request, struct span data);
@@ -99,6 +109,14 @@ int request_fail(lua_State *L, struct request *request, int code);
 
 /* Adds a function (on top of the stack, popped) to the list that ref holds. */
 void request_add_function(lua_State *L, int *ref);
+
+/* Runs the function on top of L (popped) as a task of its own: who asks to be told that the client
+ * has left, and it has. */
+void request_tell_cancel(lua_State *L, struct request *request);
+
+/* Breaks the answer off, whoever reads or writes included; the request is cancelled by that. No
+ * more than that once: afterwards, or when the answer has ended, it does nothing. */
+void request_abort(struct request *request);
 
 /* The request needs neither its exchange nor its task any more. */
 void request_over(struct request *request);

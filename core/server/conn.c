@@ -137,6 +137,7 @@ static int close_code(enum conn_close_reason reason)
     switch (reason) {
     case CLOSE_PEER:
     case CLOSE_DONE:
+    case CLOSE_ABORTED:
         return ERR_CLOSED;
     case CLOSE_HEADER_WAIT:
     case CLOSE_IDLE:
@@ -628,8 +629,10 @@ int conn_block(struct conn *conn, bool for_read, int ms)
         conn_close(conn, CLOSE_RESET);
         return ERR_RESET;
     }
-    if (got == 0)
+    if (got == 0) {
         conn->peer_ended = true;
+        exchange_cancel(conn->exchange, ERR_CLOSED);
+    }
     buf_added(&conn->in, (size_t)got);
     return 0;
 }

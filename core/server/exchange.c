@@ -205,7 +205,7 @@ void exchange_detach(struct exchange *exchange, int code)
 
 void exchange_abort(struct exchange *exchange)
 {
-    if (exchange->phase >= EXCHANGE_FINISHED)
+    if (exchange->phase >= EXCHANGE_FINISHED || exchange->conn == NULL)
         return;
     exchange->cancelled = true; /* the handler knows: it asked for this */
     conn_close(exchange->conn, CLOSE_ABORTED);
@@ -481,7 +481,7 @@ ssize_t exchange_write(struct exchange *exchange, struct span data)
             return code;
     }
     if (exchange->phase == EXCHANGE_FINISHED)
-        return ERR_STATE;
+        return data.len ? ERR_STATE : 0;
     if (exchange->phase == EXCHANGE_ABORTED || conn == NULL)
         return ERR_CLOSED;
     if (exchange->length >= 0 && data.len > (uint64_t)exchange->length - exchange->sent &&
@@ -657,7 +657,12 @@ int exchange_block(struct exchange *exchange, bool for_content, int ms)
 {
     if (exchange->conn == NULL)
         return ERR_CLOSED;
-    return conn_block(exchange->conn, for_content, ms);
+    int code = conn_block(exchange->conn, for_content, ms);
+
+    /* Nobody waits when the caller does no more: no time limit of the connection runs for it. */
+    if (for_content)
+        exchange->wants_content = false;
+    return code;
 }
 
 void exchange_limits_changed(struct exchange *exchange)

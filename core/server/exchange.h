@@ -118,8 +118,8 @@ int exchange_start(struct exchange *exchange, int64_t length);
 /*
  * Hands over content, starting the response if need be. Returns how many bytes were taken, from the
  * front, at least one; ERR_AGAIN: none now, handler->writable will be called. ERR_TOO_LARGE: more
- * than the declared length, nothing taken. ERR_STATE after the end. Content of an answer that has
- * none (HEAD, 204, 304) is taken and dropped.
+ * than the declared length, nothing taken. ERR_STATE after the end, unless data is empty. Content
+ * of an answer that has none (HEAD, 204, 304) is taken and dropped.
  */
 ssize_t exchange_write(struct exchange *exchange, struct span data);
 

@@ -65,8 +65,10 @@
 ---@field user any the app's to set; nil until then
 --- Why nobody waits for the answer: "closed", "reset", "timeout" or "cancelled"; else false.
 ---@field cancelled fun(self): false|string
---- Runs fn with that code when it comes so.
+--- Runs fn with that code when it comes so; at once when it has.
 ---@field on_cancel fun(self, fn: fun(code: string))
+--- Breaks the answer off: the client sees a reset. The handler goes on like one whose client left.
+---@field abort fun(self)
 ---@field json fun(self): any, moonquay.Error?
 --- At most max bytes (1 MiB) and 1000 fields.
 ---@field form fun(self, max?: integer): moonquay.Values?, moonquay.Error?
@@ -89,6 +91,10 @@
 ---@field started boolean status and headers are fixed
 ---@field finished boolean
 ---@field reason string in place of the standard phrase
+--- Runs fn once, just before status and headers are fixed; last registered first.
+---@field on_starting fun(self, fn: fun(req: moonquay.Request, res: moonquay.Response))
+--- Runs fn when the response has ended in whatever way; last registered first, before `after`.
+---@field on_completed fun(self, fn: fun(req: moonquay.Request, res: moonquay.Response))
 ---@field after fun(self, fn: fun(req: moonquay.Request, res: moonquay.Response))
 ---@field request moonquay.Request
 ---@field write fun(self, bytes: string): true?, moonquay.Error?

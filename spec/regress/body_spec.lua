@@ -28,6 +28,13 @@ app:post("/blocking", function(req)
   ;("x"):gsub("x", function() bytes, err = req.body:read("a") end)
   return bytes and tostring(#bytes) or err.code
 end)
+
+-- Reads, and has no more patience than that.
+app:post("/impatient", function(req)
+  local _, err = moonquay.timeout(0.01, function() return req.body:read() end)
+  moonquay.sleep(1)
+  return err.code
+end)
 return app
 ]]
 
@@ -74,6 +81,14 @@ describe("A request's body", function()
     local connection = s:connect()
     connection:send("POST /all HTTP/1.1\r\nHost: test\r\nTransfer-Encoding: chunked\r\n\r\n5")
     assert.is_true((connection:closed()))
+    connection:close()
+  end)
+
+  -- The connection went on to wait for content that no read waited for any more.
+  it("has no time limit any more when the read that waited for it was given up", function()
+    local connection = s:connect()
+    connection:send("POST /impatient HTTP/1.1\r\nHost: test\r\nContent-Length: 5\r\n\r\n")
+    assert.equal("timeout", connection:response().body)
     connection:close()
   end)
 
