@@ -1,5 +1,15 @@
+local client = require("spec.support.client")
 local json = require("moonquay.core").json
 local server = require("spec.support.server")
+local socket = require("socket")
+
+-- One that was free a moment ago.
+local function free_port()
+  local listener = assert(socket.bind("127.0.0.1", 0))
+  local _, port = listener:getsockname()
+  listener:close()
+  return tonumber(port)
+end
 
 -- Starts an example for the tests of a describe block and stops it behind them.
 local function example(name, env, tests)
@@ -131,5 +141,38 @@ example("errors", nil, function(ask, running)
     assert.equal("I am a teapot.\n", ask("GET", "/teapot").body)
     assert.equal(500, ask("GET", "/bug").status)
     running():await("handler_failed[^\n]*errors/app.lua")
+  end)
+end)
+
+describe("the example one-port", function()
+  after_each(server.stop_all)
+
+  it("serves two apps at one port, each with its own settings", function()
+    local s = server.start({
+      path = "scripts/examples/one-port/shop.lua",
+      options = { "scripts/examples/one-port/blog.lua" },
+      env = { PORT = tostring(free_port()) },
+      bare = true,
+    })
+    local function ask(method, path, port)
+      local connection = client.connect("127.0.0.1", port or s.port)
+      connection:send(("%s %s HTTP/1.1\r\nHost: localhost\r\n\r\n"):format(method, path))
+      local response = connection:response()
+      connection:close()
+      return response
+    end
+    assert.equal(204, ask("PUT", "/shop/limit/7").status)
+    local shop = json.decode(ask("GET", "/shop/").body)
+    assert.same({ ("http://localhost:%d/shop/"):format(s.port) }, shop.here)
+    assert.equal("/shop", shop.base)
+    assert.equal(7, shop.max_connections)
+    assert.equal("the blog\n", ask("GET", "/").body)
+    local preview = json.decode(ask("POST", "/preview").body)[1]
+    local port = tonumber(preview:match("^http://localhost:(%d+)/preview/$"))
+    assert.equal("a draft, seen at /preview\n", ask("GET", "/preview/draft", port).body)
+    assert.equal(204, ask("POST", "/shop/close").status)
+    assert.equal(503, ask("GET", "/shop/").status)
+    assert.equal("the blog\n", ask("GET", "/").body)
+    assert.equal(0, s:stop())
   end)
 end)
