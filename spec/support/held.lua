@@ -1,12 +1,13 @@
 --- A server whose handlers go on when they are told to, whichever worker has them: told by files in
 -- a directory of its own, which also bring settings to the app while all its handlers are taken.
+local assert = require("luassert")
 local await = require("spec.support.await")
 local json = require("moonquay.core").json
 local server = require("spec.support.server")
 local sys = require("moonquay.probe").sys
 local temp = require("spec.support.temp")
 
-local held = {}
+local held = { verbosities = { "basic", "limited", "full" } }
 local started = {}
 local Held = setmetatable({}, {
   __index = function(_, name) -- what a server can is done by it
@@ -18,7 +19,8 @@ local Held = setmetatable({}, {
 Held.__index = Held
 
 -- /hold/NAME answers "NAME PID", and the length of its content, once it is let go; each begin is a
--- line of the log. /quick/NAME answers at once, /block/SECONDS with the worker standing still.
+-- line of the log. /quick/NAME answers at once, /block/SECONDS with the worker standing still,
+-- /once after a wait of a turn, which says whether the client was there.
 local APP = [[
 local moonquay = require("moonquay")
 local dir, name = os.getenv("HELD_DIR"), "NAME"
@@ -44,6 +46,7 @@ app:any("/block/:seconds", function(req)
   io.popen("sleep " .. req.params.seconds):close()
   return "blocked"
 end)
+app:any("/once", function() return moonquay.sleep(0) and "went on" or "cancelled" end)
 app:any("/abort", function(req) req:abort() end)
 
 moonquay.every(0.01, function()
@@ -91,7 +94,7 @@ function held.start(set, options)
     options = words,
     env = { HELD_DIR = dir.path },
   })
-  local self = setmetatable({ server = s, dir = dir, kept = {} }, Held)
+  local self = setmetatable({ server = s, dir = dir, kept = {}, stopping = false }, Held)
   started[#started + 1] = self
   return self
 end
@@ -156,6 +159,24 @@ function Held:connect(options)
   return connection
 end
 
+--- The same where the server may reset it at once, which a client can meet while it connects.
+function Held:knock()
+  local ok, connection = pcall(self.connect, self)
+  if ok then
+    return connection
+  end
+  assert.matches(": closed$", connection)
+  return {
+    readable = function()
+      return true
+    end,
+    rest = function()
+      return "", "reset"
+    end,
+    close = function() end,
+  }
+end
+
 --- Kept connections, count to each of the two workers, by the worker's process id; and the two ids.
 function Held:connections_of_both(count)
   local by_pid, pids = {}, self.server:workers()
@@ -216,6 +237,35 @@ function Held:begun()
   return names
 end
 
+--- What http_503_verbosity makes of a refusal was the end of the connection; detail is what only
+-- the full one says.
+function held.assert_refused(connection, verbosity, detail)
+  if verbosity == "basic" then
+    assert.same({ "", "reset" }, { connection:rest() })
+    return
+  end
+  local response = connection:response()
+  assert.equal(503, response.status)
+  assert.equal("1", response.headers["retry-after"])
+  assert.equal("close", response.headers.connection)
+  local told = detail and response.body:find(detail, 1, true) ~= nil
+  assert.equal(verbosity == "full", told or false, response.body)
+  assert.truthy(response.body:find("Service Unavailable", 1, true))
+  assert.is_true(connection:closed())
+end
+
+--- A refusal is counted and told in the log, so often, under its reason.
+function Held:assert_told(reason, count, status)
+  local line = ("request_refused [^\n]*status=%d reason=%s "):format(status or 503, reason)
+  assert.equal(count, self:reason(reason, count))
+  local lines = 0
+  await(("%d lines of %s"):format(count, reason), function()
+    lines = select(2, self.server:stderr():gsub(line, ""))
+    return lines >= count
+  end)
+  assert.equal(count, lines)
+end
+
 --- Kills a worker and waits until the master has seen it.
 function Held:kill_worker(pid)
   assert(sys.kill(pid, "KILL"))
@@ -226,12 +276,16 @@ end
 function Held:term()
   self.server:signal("TERM")
   self.server:await("stopping")
+  self.stopping = true
 end
 
 --- Ends the server in good order, without the clients: one that stays would be waited for.
 function Held:stop()
   for _, connection in ipairs(self.kept) do
     connection:close()
+  end
+  if self.stopping then
+    self.server:wait(20) -- a second signal would end it at once
   end
   local status = self.server:stop()
   self.dir:remove()

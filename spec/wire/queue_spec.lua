@@ -1,36 +1,7 @@
 local await = require("spec.support.await")
 local held = require("spec.support.held")
 
-local send = held.send
-
--- What each verbosity makes of a refusal.
-local VERBOSITIES = { "basic", "limited", "full" }
-
-local function assert_refused(connection, verbosity, detail)
-  if verbosity == "basic" then
-    assert.same({ "", "reset" }, { connection:rest() })
-    return
-  end
-  local response = connection:response()
-  assert.equal(503, response.status)
-  assert.equal("1", response.headers["retry-after"])
-  assert.equal("close", response.headers.connection)
-  local told = detail and response.body:find(detail, 1, true) ~= nil
-  assert.equal(verbosity == "full", told or false, response.body)
-  assert.truthy(response.body:find("Service Unavailable", 1, true))
-  assert.is_true(connection:closed())
-end
-
--- A refusal is counted and told in the log, under its reason.
-local function assert_told(s, reason, count)
-  assert.equal(count, s:reason(reason, count))
-  local lines = 0
-  s.server:await(("request_refused [^\n]*status=503 reason=%s "):format(reason))
-  for _ in s:stderr():gmatch("request_refused [^\n]*status=503 reason=" .. reason .. " ") do
-    lines = lines + 1
-  end
-  assert.equal(count, lines)
-end
+local send, assert_refused = held.send, held.assert_refused
 
 local function names(prefix, count)
   local list = {}
@@ -133,6 +104,21 @@ describe("requests above max_concurrent_requests", function()
     assert.equal("", (half:rest()))
     assert.matches("^whole %d+$", whole:response().body)
     assert.equal(0, s:status().reasons.Client_Reset)
+    assert.equal(0, s:stop())
+  end)
+
+  it("tell their handlers when their client has ended its side meanwhile", function()
+    local s = held.start({ max_concurrent_requests = 1 })
+    s:run("first")
+    local half, whole = s:connect(), s:connect()
+    half:send("GET /once HTTP/1.1\r\nHost: h\r\n\r\n")
+    s:await_gauges({ queued = 1 })
+    half:half_close()
+    whole:send("GET /once HTTP/1.1\r\nHost: h\r\n\r\n")
+    s:await_gauges({ queued = 2 })
+    s:go()
+    assert.equal("cancelled", half:response().body)
+    assert.equal("went on", whole:response().body)
     assert.equal(0, s:stop())
   end)
 
@@ -303,7 +289,7 @@ end)
 describe("timeouts.request_queue", function()
   after_each(held.stop_all)
 
-  for _, verbosity in ipairs(VERBOSITIES) do
+  for _, verbosity in ipairs(held.verbosities) do
     it(("ends the wait by http_503_verbosity=%s"):format(verbosity), function()
       local s = held.start({
         max_concurrent_requests = 1, ["timeouts.request_queue"] = 0.2,
@@ -312,7 +298,7 @@ describe("timeouts.request_queue", function()
       local first = s:run("first")
       local waiting = s:hold("w")
       assert_refused(waiting, verbosity, "no handler was free in time")
-      assert_told(s, "Timer_ReqQueue", 1)
+      s:assert_told("Timer_ReqQueue", 1)
       s:await_gauges({ running = 1, queued = 0, queued_bytes = 0 })
       s:go()
       assert.matches("^first ", first:response().body)
@@ -329,7 +315,7 @@ describe("timeouts.request_queue", function()
     for i = 1, 2 do
       assert_refused(list[i], "limited")
     end
-    assert_told(s, "Timer_ReqQueue", 2)
+    s:assert_told("Timer_ReqQueue", 2)
     s:go()
     assert.equal(0, s:stop())
   end)
@@ -350,7 +336,7 @@ end)
 describe("request_queue_limit", function()
   after_each(held.stop_all)
 
-  for _, verbosity in ipairs(VERBOSITIES) do
+  for _, verbosity in ipairs(held.verbosities) do
     it(("is kept, and told by http_503_verbosity=%s"):format(verbosity), function()
       local s = held.start({
         max_concurrent_requests = 1, request_queue_limit = 2, http_503_verbosity = verbosity,
@@ -358,7 +344,7 @@ describe("request_queue_limit", function()
       local list = { s:run("a"), s:wait("b", 1), s:wait("c", 2) }
       assert_refused(s:hold("d"), verbosity, "too many requests wait for the app")
       assert_refused(s:hold("e"), verbosity, "too many requests wait for the app")
-      assert_told(s, "QueueFull", 2)
+      s:assert_told("QueueFull", 2)
       s:await_gauges({ running = 1, queued = 2 })
       s:go()
       for i, name in ipairs({ "a", "b", "c" }) do
@@ -385,7 +371,7 @@ describe("request_queue_limit", function()
     s:go("w1")
     assert.matches("^w1 ", connection:response().body)
     assert.same({ "", "reset" }, { connection:rest() })
-    assert_told(s, "QueueFull", 1)
+    s:assert_told("QueueFull", 1)
     s:go()
     assert.equal(0, s:stop())
   end)
@@ -445,7 +431,7 @@ describe("request_queue_limit", function()
     for _, pid in ipairs({ a, b }) do
       assert.equal(503, send(by_pid[pid][6], "x"):response().status)
     end
-    assert_told(s, "QueueFull", 4)
+    s:assert_told("QueueFull", 4)
     s:go()
     for n, name in ipairs({ "r1", "w1_2", "w1_3" }) do
       assert.equal(("%s %d"):format(name, a), by_pid[a][n]:response().body)
@@ -468,8 +454,10 @@ describe("request_queue_limit", function()
     end
     s:wait("w4", 3, by_pid[b][4])
     s:wait("w5", 4, by_pid[b][5])
-    assert.equal(503, send(by_pid[b][6], "x"):response().status)
-    assert.equal(503, send(by_pid[b][7], "x"):response().status)
+    for n = 6, 7 do
+      assert.equal(503, send(by_pid[b][n], "x"):response().status)
+      by_pid[b][n]:close()
+    end
     assert.equal(2, s:reason("QueueFull", 2))
     s:await_gauges({ running = 1, queued = 4, connections = 5 })
     s:go()
@@ -497,7 +485,7 @@ describe("request_queue_limit_bytes", function()
       s:await_gauges({ queued = i, queued_bytes = i * POST })
     end
     assert.equal(503, send(s:connect(), "x", "1"):response().status)
-    assert_told(s, "QueueFull", 1)
+    s:assert_told("QueueFull", 1)
     list[4] = s:wait("b", 4) -- smaller: it fits
     s:await_gauges({ queued_bytes = 3 * POST + GET })
     s:set("request_queue_limit_bytes", "'128KiB'")
