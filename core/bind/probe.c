@@ -18,6 +18,8 @@ int luaopen_moonquay_probe(lua_State *L)
     lua_setfield(L, -2, "route");
     probe_server_open(L);
     lua_setfield(L, -2, "server");
+    probe_tally_open(L);
+    lua_setfield(L, -2, "tally");
     probe_log_open(L);
     lua_setfield(L, -2, "logs");
     probe_settings_open(L);

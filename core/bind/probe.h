@@ -11,6 +11,7 @@ int probe_form_open(lua_State *L);     /* query, cookie, multipart, media type *
 int probe_proxy_open(lua_State *L);    /* address sets, PROXY headers, Forwarded fields */
 int probe_route_open(lua_State *L);    /* URL prefixes and their table */
 int probe_server_open(lua_State *L);   /* log, addresses, tally, access log */
+int probe_tally_open(lua_State *L);    /* races for places below a limit, queues */
 int probe_log_open(lua_State *L);      /* reasons, HTTP error log, log files */
 int probe_settings_open(lua_State *L); /* settings, tls bindings, hosting, configuration files */
 int probe_sys_open(lua_State *L);      /* processes and descriptors for the specs' servers */

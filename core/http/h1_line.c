@@ -57,7 +57,7 @@ static size_t field_passes(const struct h1_limits *limits, struct span line)
 int h1_judge_field_limits(const struct h1_limits *limits, struct span line, bool whole,
                           uint32_t before, uint32_t count, struct refusal *why)
 {
-    size_t head_room = limits->max_request_head_bytes - before;
+    size_t head_room = h1_head_room(limits, before);
     size_t line_passed = field_passes(limits, line);
 
     if (line.len > head_room && head_room + 1 < line_passed)

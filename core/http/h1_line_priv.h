@@ -44,6 +44,13 @@ static inline int h1_line_content(struct span line, struct span *content, struct
     return 0;
 }
 
+/* Bytes that a head may still have behind the first ones. Those may be more than the limit: it can
+ * have been lowered since. */
+static inline size_t h1_head_room(const struct h1_limits *limits, uint32_t before)
+{
+    return before < limits->max_request_head_bytes ? limits->max_request_head_bytes - before : 0;
+}
+
 /* The rest of h1_check_field_limits, for a line that is longer than a limit or one too many. */
 int h1_judge_field_limits(const struct h1_limits *limits, struct span line, bool whole,
                           uint32_t before, uint32_t count, struct refusal *why);
@@ -57,7 +64,7 @@ static inline int h1_check_field_limits(const struct h1_limits *limits, struct s
                                         struct refusal *why)
 {
     if (line.len <= limits->max_field_length && line.len <= limits->max_authorization_length &&
-        line.len <= limits->max_request_head_bytes - before && count < limits->max_fields)
+        line.len <= h1_head_room(limits, before) && count < limits->max_fields)
         return 0;
     return h1_judge_field_limits(limits, line, whole, before, count, why);
 }

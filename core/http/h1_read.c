@@ -42,7 +42,7 @@ static int refuse(struct h1_reader *reader, int status, const char *reason, cons
 static int check_request_line_limits(struct h1_reader *reader, struct span line)
 {
     size_t limit = (size_t)reader->limits->max_target_bytes + LINE_ALLOWANCE;
-    size_t head_room = reader->limits->max_request_head_bytes - reader->head_bytes;
+    size_t head_room = h1_head_room(reader->limits, reader->head_bytes);
 
     if (line.len <= limit && line.len <= head_room)
         return 0;

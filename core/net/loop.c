@@ -20,6 +20,8 @@ struct loop {
     struct list wheel[SLOTS];
     struct list calls;
     struct list later; /* calls of the next turn */
+    struct list woken; /* descriptors, as libev tells of them */
+    struct list ready; /* the same, first come first */
     ev_timer tick;
     ev_check after_wait; /* reads the clock once a turn, before any callback */
     uint32_t now_tick;
@@ -111,6 +113,8 @@ struct loop *loop_new(void)
         list_init(&loop->wheel[i]);
     list_init(&loop->calls);
     list_init(&loop->later);
+    list_init(&loop->woken);
+    list_init(&loop->ready);
     ev_timer_init(&loop->tick, on_tick, TICK_MS / 1000.0, TICK_MS / 1000.0);
     loop->tick.data = loop;
     ev_check_init(&loop->after_wait, on_woken);
@@ -151,6 +155,35 @@ void loop_free(struct loop *loop)
     mem_free(loop);
 }
 
+/* The system tells who became ready first; libev calls the last of them first. Who has waited
+ * longest goes first here: a worker that was busy for a while has a queue there, too. */
+static void on_io(struct ev_loop *ev, ev_io *watcher, int events)
+{
+    struct loop_io *io = (struct loop_io *)(void *)watcher;
+    struct loop *loop = watcher->data;
+
+    (void)ev;
+    if (!list_empty(&io->node)) {
+        io->events |= events;
+        return;
+    }
+    io->events = events;
+    list_append(loop->woken.next, &io->node); /* in front */
+}
+
+static void run_ready(struct loop *loop)
+{
+    struct list *node;
+
+    while ((node = list_take(&loop->woken)) != NULL)
+        list_append(&loop->ready, node);
+    while ((node = list_take(&loop->ready)) != NULL) {
+        struct loop_io *io = LIST_OWNER(node, struct loop_io, node);
+
+        io->ready(io, io->events);
+    }
+}
+
 uint64_t loop_turns(const struct loop *loop)
 {
     return loop->turns;
@@ -166,6 +199,7 @@ void loop_turn(struct loop *loop, bool wait)
         return;
     ev_run(loop->ev, wait && list_empty(&loop->calls) && list_empty(&loop->later) ? EVRUN_ONCE
                                                                                   : EVRUN_NOWAIT);
+    run_ready(loop);
 }
 
 void loop_run(struct loop *loop)
@@ -198,25 +232,21 @@ void loop_on_turn(struct loop *loop, void (*on_turn)(void *owner), void *owner)
     loop->on_turn_owner = owner;
 }
 
-static void on_io(struct ev_loop *ev, ev_io *watcher, int events)
-{
-    struct loop_io *io = (struct loop_io *)(void *)watcher;
-
-    (void)ev;
-    io->ready(io, events);
-}
-
 void loop_io_start(struct loop *loop, struct loop_io *io, int fd, int events,
                    void (*ready)(struct loop_io *io, int events))
 {
     io->ready = ready;
+    list_init(&io->node);
     ev_io_init(&io->watcher, on_io, fd, events);
+    io->watcher.data = loop;
     ev_io_start(loop->ev, &io->watcher);
 }
 
 void loop_io_stop(struct loop *loop, struct loop_io *io)
 {
     ev_io_stop(loop->ev, &io->watcher);
+    if (io->node.next) /* it has been started once */
+        list_remove(&io->node);
 }
 
 static void on_signal(struct ev_loop *ev, ev_signal *watcher, int events)

@@ -55,6 +55,8 @@ void loop_on_turn(struct loop *loop, void (*on_turn)(void *owner), void *owner);
 enum { LOOP_READ = EV_READ, LOOP_WRITE = EV_WRITE };
 struct loop_io {
     ev_io watcher;
+    struct list node; /* of those that are ready in this turn */
+    int events;
     void (*ready)(struct loop_io *io, int events);
 };
 void loop_io_start(struct loop *loop, struct loop_io *io, int fd, int events,

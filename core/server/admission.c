@@ -147,13 +147,14 @@ static void enqueue(struct app *app, struct exchange *exchange)
     exchange->queued_ms = loop_now_ms(app->server->loop);
 }
 
-/* A client that has only ended its side gets its answer, from a handler that knows. */
+/* A client that has only ended its side gets its answer, from a handler that knows. The exchange
+ * may have ended with its connection, which is freed later. */
 static void start_waiting(struct app *app, struct exchange *exchange)
 {
-    uint64_t number = exchange->number;
+    struct conn *conn = exchange->conn;
 
     hand_over(app, exchange);
-    if (exchange->number == number && exchange->conn && exchange->conn->peer_ended)
+    if (conn->exchange == exchange && conn->peer_ended)
         exchange_cancel(exchange, ERR_CLOSED);
 }
 

@@ -685,4 +685,5 @@ void conn_drain(struct conn *conn)
     if (conn->state <= CONN_READING && !conn->peer_ended)
         conn_receive(conn);
     conn_settle(conn);
+    timeouts_look(conn); /* who lingers is given less time from now on */
 }
