@@ -14,6 +14,7 @@
 #include "proc/ipc.h"
 #include "server/hosting.h"
 
+#define GIVER_BYTES 1200
 #define WARNED_WILDCARDS                                                                           \
     8 /* one line each for so many top-level wildcards, then one for the rest */
 
@@ -166,17 +167,26 @@ static bool is_in(struct span pairs, const char *key)
     return pairs_find(pairs, key) != NULL;
 }
 
-/* Who gave the value of a key: "--urls", "app.lua:3", "moonquay.conf.lua:2". */
-static const char *giver(const struct apps *apps, struct span own, const char *key)
+/*
+ * Who gave the value of a key, as the start of a message: "--urls", "--set url_prefixes",
+ * "app.lua:3: urls".
+ */
+static void name_giver(const struct apps *apps, struct span own, const char *key, char *out,
+                       size_t room)
 {
     const struct options *options = apps->options;
     const char *place = place_of(own, key);
 
-    if (is_in(buf_span(&options->overrides), key))
-        return strcmp(key, "urls") == 0 ? options->urls_from : "--set";
+    if (is_in(buf_span(&options->overrides), key)) {
+        if (strcmp(key, "urls") == 0)
+            snprintf(out, room, "%s", options->urls_from);
+        else
+            snprintf(out, room, "--set %s", key);
+        return;
+    }
     if (place == NULL)
         place = place_of(config_of(apps), key);
-    return place ? place : "default";
+    snprintf(out, room, "%s: %s", place ? place : "default", key);
 }
 
 static bool is_given(const struct apps *apps, struct span own, const char *key)
@@ -264,15 +274,17 @@ static int open_prefix(struct opening *opening, struct span item)
 static struct hosting_choice choose(const struct apps *apps, const struct served_app *app,
                                     struct span own, bool *is_urls)
 {
+    char urls_from[GIVER_BYTES];
     struct hosting hosting = {
         .url_prefixes = app->settings.url_prefixes,
         .urls = is_given(apps, own, "urls") ? app->settings.urls : NULL,
-        .urls_from = giver(apps, own, "urls"),
+        .urls_from = urls_from,
         .prefer_urls = app->settings.prefer_urls,
     };
     struct hosting_choice choice = hosting_choose(&hosting);
     char warning[512];
 
+    name_giver(apps, own, "urls", urls_from, sizeof(urls_from));
     *is_urls = choice.is_urls;
     if (hosting_warning(&hosting, choice.note, warning, sizeof(warning)) > 0)
         log_event(LOG_WARN, "prefixes_chosen", "%s: %s", app->path, warning);
@@ -284,16 +296,13 @@ static int open_app(struct apps *apps, struct served_app *app, struct endpoints 
 {
     bool is_urls;
     struct hosting_choice choice = choose(apps, app, own, &is_urls);
-    const char *key = is_urls ? "urls" : "url_prefixes", *rest = choice.list;
-    struct opening opening = {apps, app, endpoints, giver(apps, own, key), 0, text};
-    char from[300];
+    char from[GIVER_BYTES];
+    struct opening opening = {apps, app, endpoints, from, 0, text};
+    const char *rest = choice.list;
     struct span item;
     int code = 0;
 
-    if (strncmp(opening.from, "--", 2) != 0 || strcmp(opening.from, "--set") == 0) {
-        snprintf(from, sizeof(from), "%s: %s", opening.from, key);
-        opening.from = from;
-    }
+    name_giver(apps, own, is_urls ? "urls" : "url_prefixes", from, sizeof(from));
     while (code == 0 && settings_item(&rest, &item))
         code = open_prefix(&opening, item);
     if (opening.wildcards > WARNED_WILDCARDS)

@@ -395,7 +395,8 @@ if server.run({ "options" }).stdout:find("control_socket", 1, true) then
 
     local cases = {
       { "a directory that is not there", "none/socket", "No such file or directory" },
-      { "more bytes than a socket's path has", ("x"):rep(120), "is too long for a socket" },
+      { "more bytes than a socket's path has", ("x"):rep(120),
+        "must be printable text of at most 107 bytes" },
       { "a file that is no socket", "app.lua", "is there and is no socket" },
       { "a server that listens", "taken", "another program listens at" },
     }
@@ -410,9 +411,9 @@ if server.run({ "options" }).stdout:find("control_socket", 1, true) then
           "--set", "control_socket=" .. path,
         })
         assert.equal(78, result.status, result.stderr)
-        assert.truthy(result.stderr:find("moonquay: control_socket: ", 1, true), result.stderr)
+        assert.truthy(result.stderr:find("^moonquay: [^:]*control_socket[=:]"), result.stderr)
         assert.truthy(result.stderr:find(case[3], 1, true), result.stderr)
-        assert.truthy(result.stderr:find(path, 1, true), result.stderr)
+        assert.truthy(result.stderr:find(path:sub(1, 100), 1, true), result.stderr)
         assert.is_false(result.left_behind)
         local left = sys.list(dir.path)
         table.sort(left)

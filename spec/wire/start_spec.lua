@@ -42,7 +42,7 @@ describe("a start", function()
 
   it("prints the address that it serves, and that one answers", function()
     local s = server.start({ app = HELLO })
-    assert.truthy(s.text.stdout:match("^moonquay: serving %S+/app.lua on http://127.0.0.1:%d+ "
+    assert.truthy(s.text.stdout:match("^moonquay: serving %S+/app.lua on http://127.0.0.1:%d+/ "
       .. "with 1 worker %(Ctrl%-C stops%)\n$"), s.text.stdout)
     assert.equal("hello", s:get("/").body)
     assert.equal(0, s:stop())
@@ -57,10 +57,13 @@ describe("a start", function()
 
   it("serves localhost on both loopback families and one port", function()
     local s = server.start({ app = HELLO, options = { "--urls", "http://localhost:0" } })
-    assert.equal("hello", s:get("/").body)
-    local six = s:connect({ host = "::1" })
-    assert.equal("hello", six:get("/").body)
-    six:close()
+    for _, host in ipairs({ "127.0.0.1", "::1" }) do
+      local connection = s:connect({ host = host })
+      connection:send("GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+      assert.equal("hello", connection:response().body)
+      connection:close()
+    end
+    assert.equal(400, s:get("/").status, "another host is none of ours")
     assert.equal(0, s:stop())
   end)
 
@@ -89,7 +92,7 @@ describe("a start", function()
       app = HELLO,
       options = { "--urls", "http://127.0.0.1:0, http://127.0.0.2:0", "--workers", "2" },
     })
-    local second = s.text.stdout:match("http://127.0.0.2:(%d+) with")
+    local second = s.text.stdout:match("http://127.0.0.2:(%d+)/ with")
     assert.truthy(second, s.text.stdout)
     assert.equal("hello", s:get("/").body)
     local other = client.connect("127.0.0.2", tonumber(second))
@@ -292,7 +295,7 @@ describe("a start on a port in use (exit 69)", function()
     local _, port = listener:getsockname()
     local result = server.run({ "serve", "scripts/examples/hello/app.lua", "--urls",
       "http://127.0.0.1:" .. port })
-    assert_refused(result, 69, "http://127.0.0.1:" .. port .. ": the port " .. port
+    assert_refused(result, 69, "http://127.0.0.1:" .. port .. "/: the port " .. port
       .. " is in use", "process " .. sys.getpid())
     listener:close()
   end)
@@ -369,7 +372,7 @@ describe("a bad start", function()
     { "with a broken configuration file", serve("--config", broken), 65,
       "moonquay: " .. broken .. ":1: " },
     { "with bad urls in the configuration file", { "serve", hello, "--config", bad_urls }, 78,
-      "moonquay: " .. bad_urls .. ":1: urls: ftp://x: a URL begins with http://\n" },
+      "moonquay: " .. bad_urls .. ":1: urls: ftp://x: the scheme must be http or https\n" },
     { "with --set and no pair", serve("--set", "workers"), 64, "--set wants key=value" },
     { "with a word too many", { "version", "x" }, 64, "one word too many: x" },
     { "with a value out of range", serve("--workers", "0"), 78,
@@ -380,25 +383,25 @@ describe("a bad start", function()
       { "serve", hello, env = { MOONQUAY_URLS = ("x"):rep(1024) } }, 78,
       "moonquay: MOONQUAY_URLS=x" },
     { "with a bad MOONQUAY_URLS", { "serve", hello, env = { MOONQUAY_URLS = "ftp://x" } }, 78,
-      "moonquay: MOONQUAY_URLS: ftp://x: a URL begins with http://\n" },
+      "moonquay: MOONQUAY_URLS: ftp://x: the scheme must be http or https\n" },
     { "with a bad --urls behind a good MOONQUAY_URLS",
       { "serve", hello, "--urls", "ftp://x", env = { MOONQUAY_URLS = "http://localhost:0" } }, 78,
-      "moonquay: --urls: ftp://x: a URL begins with http://\n" },
+      "moonquay: --urls: ftp://x: the scheme must be http or https\n" },
     { "with bad urls by --set", { "serve", hello, "--set", "urls=ftp://x" }, 78,
-      "moonquay: --set urls: ftp://x: a URL begins with http://\n" },
+      "moonquay: --set urls: ftp://x: the scheme must be http or https\n" },
     { "with an unknown setting", serve("--set=wrokers=1"), 78, "did you mean workers?" },
-    { "with https", serve("--urls", "https://localhost"), 78, "https://localhost: https" },
+    { "with https", serve("--urls", "https://localhost"), 78, "moonquay: --urls: https://localhost:443/: https is not supported yet\n" },
     { "with another scheme", serve("--urls", "localhost:80"), 78,
-      "localhost:80: a URL begins with http://" },
-    { "with a name as host", serve("--urls", "http://example.org:80"), 78,
-      "http://example.org:80: the host must be localhost, an IP address" },
-    { "with a bare IPv6 address", serve("--urls", "http://::1:80"), 78, "in brackets" },
-    { "with a path", serve("--urls", "http://localhost:80/shop"), 78, "only the path /" },
+      "localhost:80: a prefix is scheme://host:port/path/" },
+    { "with an odd name as host", serve("--urls", "http://exa_mple!.org:80"), 78,
+      "moonquay: --urls: http://exa_mple!.org:80: " },
+    { "with a bare IPv6 address", serve("--urls", "http://::1:80"), 78, "needs brackets" },
+    { "with dot segments in a path", serve("--urls", "http://localhost:0/a/../b"), 78,
+      "moonquay: --urls: http://localhost:0/a/../b: " },
     { "with a bad port", serve("--urls", "http://localhost:65536"), 78,
-      "the port must be between 0 and 65535" },
+      "the port must be between 1 and 65535" },
     { "with no port behind the colon", serve("--urls", "http://localhost:"), 78, "the port" },
-    { "with no host", serve("--urls", "http://:80"), 78, "there is no host" },
-    { "with no URL", serve("--urls", ","), 78, "at least one URL" },
+    { "with no host", serve("--urls", "http://:80"), 78, "the host is missing" },
     { "with an unknown user", serve("--user", "nobody-of-this-name"), 78,
       "nobody-of-this-name: there is no such user" },
     { "without the app", { "serve", dir.path .. "/none.lua" }, 66, "/none.lua" },
@@ -452,7 +455,7 @@ describe("a bad start", function()
     { "is of another type", "{ workers = print }",
       ":1: workers=(a function): must be between 1 and 1024\n" },
     { "is text of another type", "{ urls = print }", ":1: urls=(a function): must be printable" },
-    { "is no URL", '{ urls = "ftp://x" }', ":1: urls: ftp://x: a URL begins with http://\n" },
+    { "is no URL", '{ urls = "ftp://x" }', ":1: urls: ftp://x: the scheme must be http or https\n" },
   }
   for _, case in ipairs(settings) do
     it(("with an app that asks for what %s ends with 78"):format(case[1]), function()
@@ -466,10 +469,10 @@ describe("a bad start", function()
     local path = dir:write("app.lua", [[
       local moonquay = require("moonquay")
       while true do
-        moonquay.app({ trusted_proxies = ("x"):rep(16000) })
+        moonquay.app({ url_prefixes = { "http://localhost/" .. ("x"):rep(2000) } })
       end]])
     assert_refused(server.run({ "serve", path }), 78, "moonquay: " .. path
-      .. ":3: trusted_proxies: the settings for the whole server take more than 60000 bytes\n")
+      .. ":3: url_prefixes: the settings of an app take more than 4194304 bytes\n")
   end)
 
   it("with an app that passes the refusal of a setting on ends with 78", function()

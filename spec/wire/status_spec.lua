@@ -79,7 +79,7 @@ describe("moonquay status --json", function()
     local app = state.apps[1]
     assert.equal("serving", app.state)
     assert.truthy(app.name:find("/app%.lua$"))
-    assert.same({ "http://127.0.0.1:" .. s.port }, { table.unpack(app.addresses) })
+    assert.same({ "http://127.0.0.1:" .. s.port .. "/" }, { table.unpack(app.addresses) })
     assert.equal(0, app.connections)
     assert.equal(0, app.running)
 
@@ -209,9 +209,9 @@ describe("moonquay status for people", function()
     for _, part in ipairs({
       "^moonquay [%d.]+, pid " .. s.pid .. ", serving, up %d+ s\n",
       "\napp /[^\n]*/app%.lua: serving\n",
-      "\n  addresses    http://127%.0%.0%.1:" .. s.port .. "\n",
+      "\n  addresses    http://127%.0%.0%.1:" .. s.port .. "/\n",
       "\n  connections  1\n",
-      "\n  requests     1 running\n",
+      "\n  requests     1 running, 0 queued %(0 bytes%)\n",
       "\nWORKER +PID +STATE +CONNECTIONS +REQUESTS +TASKS +LUA BYTES +RESTARTS\n",
       "\n +[01] +" .. first .. "  serving +[01] +[01] +%d+ +%d+ +0\n",
       "\n +[01] +" .. second .. "  serving +[01] +[01] +%d+ +%d+ +0\n",

@@ -6,6 +6,7 @@ local probe = require("moonquay.probe").logs
 local SHAPES = {
   "%f[%d][45]%d%d,%s*\"([^\"%s]+)\"%s*[,}]",
   "refuse%([^\"()]*,%s*\"([^\"%s]+)\"%s*,",
+  "refuse_busy%([^\"()]*,%s*\"([^\"%s]+)\"%s*,",
   "%[CLOSE_[%u_]+%] = \"(%u[^\"%s]*)\"",
   "%.reason = \"([^\"%s]+)\"",
   "\"(%u%a*_%u%l[%a/_]*)\"",
@@ -84,7 +85,7 @@ describe("the words for reasons in the sources", function()
   it("are seen by this spec", function()
     for _, word in ipairs({
       "BadRequest", "Invalid_CR/LF", "Number", "N/I", "URL", "Hostname", "Forbidden",
-      "EntityTooLarge", "Version_N/S", "AppOffline",
+      "Version_N/S", "AppOffline", "QueueFull", "Disabled",
     }) do
       assert.is_truthy(words[word], word)
     end

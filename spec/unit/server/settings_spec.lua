@@ -30,8 +30,8 @@ local function number_row(key, given, scope, changes, good, bad, must)
   return { key, given, scope, changes, good = good, bad = bad, must = must }
 end
 
-local function list_row(key, given, scope, changes, bytes, size)
-  return { key, given, scope, changes, good = "a, b", bad = { ("x"):rep(bytes), "a\127" },
+local function list_row(key, given, scope, changes, bytes, size, good)
+  return { key, given, scope, changes, good = good or "a, b", bad = { ("x"):rep(bytes), "a\127" },
     must = "printable texts separated by commas, below " .. size }
 end
 
@@ -53,7 +53,7 @@ local rows = {
   number_row("http_error_log_keep", "10", "server", "start", "1000", { "-1", "1001", "off" },
     "between 0 and 1000"),
   text_row("control_socket", "", "server", "start", 107),
-  list_row("trusted_proxies", "", "server", "start", 16384, "16KiB"),
+  list_row("trusted_proxies", "", "server", "start", 16384, "16KiB", "10.0.0.0/8, ::1, unix"),
   boolean_row("h2.cleartext", "false", "server", "start"),
   number_row("h2.max_concurrent_streams", "100", "server", "start", "65535",
     { "0", "65536", "1.5" }, "between 1 and 65535"),
@@ -83,7 +83,7 @@ local rows = {
   number_row("server.max_connections", "unlimited", "server", "any time", "1",
     { "0", "1000000001", "none" }, "between 1 and 1000000000, or unlimited"),
 
-  list_row("url_prefixes", "", "app", "start", 4194304, "4MiB"),
+  list_row("url_prefixes", "", "app", "start", 4194304, "4MiB", "http://+:80/a, http://b"),
   { "request_queue_name", "", "app", "start", good = ("\u{4E2D}"):rep(260),
     bad = { ("x"):rep(261), ("\u{4E2D}"):rep(261), "a/b", "a\\b", "a\tb" },
     must = "printable text of at most 260 characters without / and \\" },
@@ -103,6 +103,7 @@ local rows = {
   word_row("authentication.channel_binding", "when_supported", "app", "start", "require",
     "none, when_supported or require"),
   boolean_row("authentication.automatic", "true", "app", "start"),
+  boolean_row("enabled", "true", "app", "any time"),
   boolean_row("enable_response_caching", "true", "app", "any time"),
   boolean_row("compression", "true", "app", "any time"),
   boolean_row("throw_write_errors", "false", "app", "any time"),
@@ -142,6 +143,22 @@ local function shown(value)
   end
   return (value:sub(1, most):gsub("%c", "?"))
 end
+
+describe("a list of settings that knows more than its form", function()
+  for _, case in ipairs({
+    { "trusted_proxies", "127.0.0.1, a", "'a' is no address" },
+    { "trusted_proxies", "10.0.0.1/8", "10.0.0.0/8" },
+    { "url_prefixes", "http://b, ftp://c", "ftp://c: the scheme must be http or https" },
+    { "url_prefixes", "b", "b: a prefix is scheme://host:port/path/" },
+  }) do
+    it(("says what is wrong: %s=%s"):format(case[1], case[2]), function()
+      local value, message, code = set(case[1], case[2])
+      assert.is_nil(value)
+      assert.truthy(message:find(case[3], 1, true), message)
+      assert.equal(78, code)
+    end)
+  end
+end)
 
 describe("settings (DESIGN section 5)", function()
   it("are those of this spec", function()
