@@ -52,7 +52,7 @@ struct exchange *exchange_new(struct conn *conn)
     exchange->sent = 0;
     exchange->chunked = exchange->close = false;
     exchange->wants_content = exchange->wants_room = false;
-    exchange->released = exchange->cancelled = false;
+    exchange->released = exchange->cancelled = exchange->overdue = false;
     exchange->started = exchange->refused_head = false;
     exchange->start_us = exchange->start_unix_ms = 0;
     h1_reader_init(&exchange->reader, &server->limits, &exchange->head, &exchange->arena);
@@ -630,6 +630,7 @@ void exchange_overdue(struct exchange *exchange)
         return;
     }
     server_report(exchange->conn, exchange, &why);
+    exchange->overdue = true;
     answer_refusal(exchange, &why);
 }
 

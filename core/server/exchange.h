@@ -88,6 +88,7 @@ struct exchange {
     bool wants_content, wants_room;
     bool released;     /* by the handler */
     bool cancelled;    /* the handler was told */
+    bool overdue;      /* the server has answered for a handler that took too long */
     bool started;      /* status and fields were sent */
     bool refused_head; /* the head itself was refused: no request was counted */
 };
