@@ -130,8 +130,8 @@ local function compile(app)
   local nodes, tree = compile_routes(app), app.tree
   local miss = compile_miss(app)
 
-  local function search(req, res, outer)
-    local route, found = tree:match(req.method, req.path)
+  local function search(req, res, outer, path)
+    local route, found = tree:match(req.method, path)
     if not route then
       return miss(req, res, found)
     end
@@ -150,12 +150,16 @@ local function compile(app)
   end
 
   local function dispatch(req, res, outer)
-    local node = nodes[req.path]
+    local path = req.path
+    if path == "" and req.target ~= "*" then
+      path = "/" -- the URL prefix itself, without its last slash
+    end
+    local node = nodes[path]
     local run = node and (node[req.method] or node[ANY])
     if run then
       return run(req, res)
     end
-    return search(req, res, outer)
+    return search(req, res, outer, path)
   end
 
   local recover, afters = app.recover, app.afters
