@@ -35,15 +35,24 @@ int proxied_resolve(const struct fields *fields, const struct net_addr *from,
                     const struct addr_set *trusted, struct arena *arena, struct proxied *out,
                     struct refusal *why)
 {
-    struct forwarded hops;
-    int rc;
+    struct forwarded hops, others;
+    int rc, rc_others;
 
     *out = (struct proxied){.client = *from, .scheme = SPAN_NONE, .host = SPAN_NONE};
     if (!addr_set_has(trusted, from))
         return 0;
     rc = forwarded_read(&hops, fields, arena);
-    if (rc == ERR_NOT_FOUND)
-        rc = forwarded_read_x(&hops, fields);
+    rc_others = forwarded_read_x(&others, fields);
+    /* A proxy that writes one kind and passes the other on would let its clients say who they are.
+     */
+    if (rc != ERR_NOT_FOUND && rc_others != ERR_NOT_FOUND) {
+        *why = (struct refusal){400, "Header", "both Forwarded and X-Forwarded fields"};
+        return ERR_INVALID;
+    }
+    if (rc == ERR_NOT_FOUND) {
+        rc = rc_others;
+        hops = others;
+    }
     if (rc == ERR_INVALID) {
         *why = (struct refusal){400, "Header", hops.detail};
         return ERR_INVALID;

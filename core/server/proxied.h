@@ -19,12 +19,13 @@ struct proxied {
 };
 
 /*
- * Fills *out from the Forwarded lines, or the X-Forwarded-… ones when there is no Forwarded. from
- * is who counts so far: the socket's peer, or the source in its PROXY header; unless trusted, it is
- * the client and no field is looked at. Else an address that a trusted proxy wrote is the client,
- * while it is trusted itself the next one; a proxy that hides whom it serves ends the search.
- * Scheme and host come from the hop whose address became the client, the nearest when none did.
- * Texts are borrowed from the fields or in arena. ERR_INVALID with *why when a field is malformed.
+ * Fills *out from the Forwarded lines, or from the X-Forwarded-… ones; both together are refused.
+ * from is who counts so far: the socket's peer, or the source in its PROXY header; unless trusted,
+ * it is the client and no field is looked at. Else an address that a trusted proxy wrote is the
+ * client, while it is trusted itself the next one; a proxy that hides whom it serves ends the
+ * search. Scheme and host come from the hop whose address became the client, the nearest when none
+ * did. Texts are borrowed from the fields or in arena. ERR_INVALID with *why when a field is
+ * malformed.
  */
 int proxied_resolve(const struct fields *fields, const struct net_addr *from,
                     const struct addr_set *trusted, struct arena *arena, struct proxied *out,

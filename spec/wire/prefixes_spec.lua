@@ -2,6 +2,7 @@ local client = require("spec.support.client")
 local json = require("moonquay.core").json
 local server = require("spec.support.server")
 local socket = require("socket")
+local temporary = require("spec.support.temp")
 
 -- Says who it is and what it sees.
 local APP = [[
@@ -20,19 +21,18 @@ local function free_port()
   return tonumber(port)
 end
 
--- Starts one server with an app for each row { name, prefix with PORT in it, more settings }.
-local function start(port, rows, options)
-  local temp = require("spec.support.temp").dir()
+-- Starts one server with an app for each row { name, prefix with PORT in it }.
+local function start(port, rows)
+  local temp = temporary.dir()
   local files = {}
   for i, row in ipairs(rows) do
-    local settings = ("{ url_prefixes = { %q } %s }"):format(row[2]:gsub("PORT", port), row[3] or "")
+    local settings = ("{ url_prefixes = { %q } }"):format((row[2]:gsub("PORT", port)))
     files[i] = temp:write(row[1] .. ".lua", APP:format(settings, row[1]))
   end
-  local words = table.move(files, 2, #files, 1, { "--workers", "1", "--access-log", "off" })
-  words = table.move({ "--workers", "1", "--access-log", "off", "--no-dev" }, 1, 5, #files, words)
-  local s = server.start({ path = files[1], bare = true,
-    options = table.move(options or {}, 1, #(options or {}), #words + 1, words) })
-  s.temp_apps = temp
+  local words = { "--workers", "1", "--access-log", "off", "--no-dev" }
+  table.move(files, 2, #files, #words + 1, words)
+  local s = server.start({ path = files[1], bare = true, options = words })
+  temp:remove()
   return s
 end
 

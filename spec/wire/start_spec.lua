@@ -390,7 +390,8 @@ describe("a bad start", function()
     { "with bad urls by --set", { "serve", hello, "--set", "urls=ftp://x" }, 78,
       "moonquay: --set urls: ftp://x: the scheme must be http or https\n" },
     { "with an unknown setting", serve("--set=wrokers=1"), 78, "did you mean workers?" },
-    { "with https", serve("--urls", "https://localhost"), 78, "moonquay: --urls: https://localhost:443/: https is not supported yet\n" },
+    { "with https", serve("--urls", "https://localhost"), 78,
+      "--urls: https://localhost:443/: https is not supported" },
     { "with another scheme", serve("--urls", "localhost:80"), 78,
       "localhost:80: a prefix is scheme://host:port/path/" },
     { "with an odd name as host", serve("--urls", "http://exa_mple!.org:80"), 78,
@@ -455,7 +456,8 @@ describe("a bad start", function()
     { "is of another type", "{ workers = print }",
       ":1: workers=(a function): must be between 1 and 1024\n" },
     { "is text of another type", "{ urls = print }", ":1: urls=(a function): must be printable" },
-    { "is no URL", '{ urls = "ftp://x" }', ":1: urls: ftp://x: the scheme must be http or https\n" },
+    { "is no URL", '{ urls = "ftp://x" }',
+      ":1: urls: ftp://x: the scheme must be http or https\n" },
   }
   for _, case in ipairs(settings) do
     it(("with an app that asks for what %s ends with 78"):format(case[1]), function()

@@ -89,14 +89,6 @@ describe("A client behind proxies", function()
     { "asked with the right-most scheme and host without X-Forwarded-For", "127.0.0.1",
       { ["X-Forwarded-Proto"] = "http, https", ["X-Forwarded-Host"] = "a, b" }, "127.0.0.1:0",
       "https", "b" },
-    { "is what Forwarded says when both are there", "127.0.0.1", { Forwarded = "for=1.2.3.4",
-      ["X-Forwarded-For"] = "1.2.3.5", ["X-Forwarded-Proto"] = "https",
-      ["X-Forwarded-Host"] = "h" },
-      "1.2.3.4:0" },
-    { "is what Forwarded says, whatever is in the others", "127.0.0.1",
-      { Forwarded = "for=1.2.3.4", ["X-Forwarded-For"] = "x" }, "1.2.3.4:0" },
-    { "is the peer when Forwarded is empty", "127.0.0.1", { Forwarded = "",
-      ["X-Forwarded-For"] = "1.2.3.5" }, "127.0.0.1:0" },
     { "is the peer when all is empty", "127.0.0.1", { ["X-Forwarded-For"] = ",",
       ["X-Forwarded-Proto"] = "" }, "127.0.0.1:0" },
   }
@@ -115,12 +107,13 @@ describe("A client behind proxies", function()
     { "X-Forwarded-Host", { ["X-Forwarded-Host"] = "a b" }, "a malformed X-Forwarded-Host" },
     { "Forwarded left of who counts", { Forwarded = "for=x, for=1.2.3.4" },
       "a malformed node in Forwarded" },
-    { "Forwarded beside a good X-Forwarded-For",
-      { Forwarded = "x", ["X-Forwarded-For"] = "1.2.3.4" },
-      "an element of Forwarded that is no name=value" },
+    { "Forwarded beside one of the others", { Forwarded = "for=1.2.3.4",
+      ["X-Forwarded-For"] = "1.2.3.4" }, "both Forwarded and X-Forwarded fields" },
+    { "empty Forwarded beside one of the others", { Forwarded = "",
+      ["X-Forwarded-Proto"] = "https" }, "both Forwarded and X-Forwarded fields" },
   }
   for _, case in ipairs(bad) do
-    it("is refused with a malformed " .. case[1], function()
+    it("is refused with a wrong " .. case[1], function()
       assert.same({ nil, 400, "Header", case[3] },
         { proxy.resolve(lines(case[2]), "127.0.0.1", PROXIES) })
     end)
