@@ -273,7 +273,8 @@ describe("Several apps in one server", function()
 
   it("agree on what is for the whole server: both places are named", function()
     local one, two = app("one", "{ workers = 1 }"), app("two", "{ workers = 2 }")
-    refuse(78, { "workers is one for all apps: ", one .. ":1 says 1", two .. ":1 says 2" }, one, two)
+    refuse(78, { "workers is one for all apps: ", one .. ":1 says 1", two .. ":1 says 2" },
+      one, two)
   end)
 
   it("are named when one is broken", function()
