@@ -10,7 +10,7 @@
 #include "base/err.h"
 #include "base/mem.h"
 
-#define TICK_MS     100
+#define TICK_MS     20
 #define CALL_ROUNDS 8     /* then the sockets get their turn */
 #define SLOTS       1024u /* a power of two; longer times go round more than once */
 

@@ -2,7 +2,7 @@
  * The event loop, over libev with epoll forced (platform-notes section 8). A turn: deferred calls,
  * then one wait for events, then their callbacks. Time is read once a turn. Three kinds of
  * time-outs: alarms are exact and for what a program asked for; timers lie in a coarse wheel (one
- * tick is 100 ms, they fire up to two ticks late, never early) and cost nothing until they fire;
+ * tick is 20 ms, they fire up to two ticks late, never early) and cost nothing until they fire;
  * calls run at the end of this turn.
  */
 #ifndef NET_LOOP_H
