@@ -39,7 +39,8 @@ C_FILES    = $(shell find core scripts -name '*.[ch]' | sort)
 LUA_FILES  = $(shell find lua spec scripts/examples -name '*.lua' | sort) scripts/check-layers
 SH_FILES   = $(shell grep -lsE '^\#!/bin/(ba)?sh' scripts/* .ci/run)
 
-.PHONY: all probe test test-load test-fresh bench bench-load lint lint-format lint-gcc lint-clang \
+.PHONY: all probe test test-load test-fresh bench bench-load bench-prefixes count lint \
+        lint-format lint-gcc lint-clang \
         lint-lua lint-shell check-layers tidy format gen install uninstall clean help force
 .DELETE_ON_ERROR:
 
@@ -109,6 +110,14 @@ test-fresh:
 bench: all
 	scripts/bench $(BENCH_ARGS)
 
+# 10 and 10,000 URL prefixes, 1 and 32 apps, side by side.
+bench-prefixes: all
+	scripts/bench-prefixes
+
+# Instructions a request, by callgrind.
+count: all
+	scripts/count-instructions
+
 # ---- lint
 
 lint: lint-format lint-lua lint-shell check-layers lint-gcc lint-clang
@@ -169,6 +178,7 @@ help:
 	@echo '  gen           the tables of settings in lua/, from the server'
 	@echo '  fuzz fuzz-run the fuzz targets; SECONDS=20 each'
 	@echo '  bench         beside other servers; BENCH_ARGS="..." goes to scripts/bench'
+	@echo '  bench-prefixes  10 and 10,000 URL prefixes, 1 and 32 apps; count: instructions a request (valgrind)'
 	@echo '  install uninstall clean'
 
 -include core/fuzz/fuzz.mk
