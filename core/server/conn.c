@@ -503,7 +503,7 @@ void conn_update_interest(struct conn *conn)
     stream_want(conn->stream, events);
     if (conn->state == CONN_HANDLING && !(events & STREAM_READ) && !conn->deaf) {
         conn->deaf = true;
-        loop_timer_start(conn->server->loop, &conn->timer, DEAF_MS);
+        timeouts_look(conn); /* within DEAF_MS, or sooner when a limit is over before */
     }
 }
 
@@ -533,6 +533,8 @@ void conn_content_wanted(struct conn *conn)
     if (conn->exchange->limit_entity_body_ms < conn->server->timer_ms)
         timeouts_look(conn); /* the request has a shorter time than all settings */
     conn_update_interest(conn);
+    if (conn->exchange->limit_entity_body_ms < conn->server->timer_ms)
+        timeouts_look(conn); /* no other wait was so short: the timer does not know of it */
 }
 
 /* ---- events ---- */
