@@ -159,9 +159,9 @@ void exchange_release(struct exchange *exchange)
 {
     bool detaching = exchange->phase < EXCHANGE_FINISHED && exchange->conn == NULL;
 
-    admission_leave(exchange);
     if (exchange->phase < EXCHANGE_FINISHED && !detaching)
-        exchange_abort(exchange);
+        exchange_abort(exchange); /* still the handler's: what waits in the queue is freed there */
+    admission_leave(exchange);
     exchange->released = true;
     exchange->task = NULL;
     if (exchange->conn == NULL && !detaching)
