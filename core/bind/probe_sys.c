@@ -22,7 +22,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#define MAX_ARGS   64
+#define MAX_ARGS   128
 #define PIPE_BYTES (1 << 20) /* what a process writes while nobody reads must not stop it */
 
 static int fail(lua_State *L, const char *what)
@@ -47,7 +47,7 @@ static void read_argv(lua_State *L, struct launch *launch)
 {
     luaL_checktype(L, 1, LUA_TTABLE);
     launch->args = (int)lua_rawlen(L, 1);
-    luaL_argcheck(L, launch->args > 0 && launch->args <= MAX_ARGS, 1, "1 to 64 words");
+    luaL_argcheck(L, launch->args > 0 && launch->args <= MAX_ARGS, 1, "1 to 128 words");
     for (int i = 0; i < launch->args; i++) {
         lua_rawgeti(L, 1, i + 1); /* the table keeps the string alive */
         luaL_argcheck(L, lua_type(L, -1) == LUA_TSTRING, 1, "strings only");
@@ -157,7 +157,7 @@ static int sys_poll(lua_State *L)
 
     luaL_checktype(L, 1, LUA_TTABLE);
     count = (int)lua_rawlen(L, 1);
-    luaL_argcheck(L, count <= MAX_ARGS, 1, "at most 64 descriptors");
+    luaL_argcheck(L, count <= MAX_ARGS, 1, "at most 128 descriptors");
     for (int i = 0; i < count; i++) {
         lua_rawgeti(L, 1, i + 1);
         fds[i] = (struct pollfd){.fd = (int)luaL_checkinteger(L, -1), .events = POLLIN};

@@ -199,8 +199,8 @@ static int refuse_duplicate(const struct url_prefix *prefix, const struct served
                             const struct served_app *other, struct err_text *text)
 {
     if (app == other)
-        return err_set(text, EXIT_OPTION, ERR_EXISTS, "%s: %s names the prefix %.300s twice",
-                       app->path, app->path, prefix->text);
+        return err_set(text, EXIT_OPTION, ERR_EXISTS, "%s names the prefix %.300s twice", app->path,
+                       prefix->text);
     return err_set(text, EXIT_OPTION, ERR_EXISTS, "%.300s: both %s and %s name this prefix",
                    prefix->text, other->path, app->path);
 }

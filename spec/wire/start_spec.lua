@@ -55,6 +55,22 @@ describe("a start", function()
     assert.equal(0, s:stop())
   end)
 
+  it("serves a name and a path, and no other", function()
+    local s = server.start({ app = HELLO, options = { "--urls", "http://Web.localhost:0/Shop" } })
+    assert.truthy(s.text.stdout:find(" on http://web.localhost:" .. s.port .. "/Shop/ ", 1, true),
+      s.text.stdout)
+    for _, case in ipairs({
+      { "web.localhost", "/shop/x", 200 }, { "WEB.localhost", "/SHOP", 200 },
+      { "web.localhost", "/", 404 }, { "localhost", "/shop/x", 400 }, { "", "/shop/x", 400 },
+    }) do
+      local connection = s:connect({ host = "127.0.0.1" })
+      connection:send(("GET %s HTTP/1.1\r\nHost: %s\r\n\r\n"):format(case[2], case[1]))
+      assert.equal(case[3], connection:response().status, case[1] .. case[2])
+      connection:close()
+    end
+    assert.equal(0, s:stop())
+  end)
+
   it("serves localhost on both loopback families and one port", function()
     local s = server.start({ app = HELLO, options = { "--urls", "http://localhost:0" } })
     for _, host in ipairs({ "127.0.0.1", "::1" }) do
@@ -283,6 +299,33 @@ describe("a start on a terminal", function()
       local written = s.text.stdout .. s.text.stderr .. (dir:read("errors") or "")
       assert.truthy(written:find("oops of mine", 1, true), written)
       assert.equal(case.log, written:find('"GET /broken HTTP/1.1" 500', 1, true) ~= nil, written)
+    end)
+  end
+end)
+
+describe("a start without an address (reference section 2.6)", function()
+  -- What holds the default port makes it visible without being able to serve it.
+  local holder = socket.bind("127.0.0.1", 5000)
+  teardown(function()
+    if holder then
+      holder:close()
+    end
+  end)
+
+  local path = "scripts/examples/hello/app.lua"
+  local cases = {
+    { "says nothing", { "serve", path } },
+    { "gives an empty --urls", { "serve", path, "--urls", "" } },
+    { "gives a --urls of separators alone", { "serve", path, "--urls", " , " } },
+    { "gives empty urls by --set", { "serve", path, "--set", "urls=" } },
+    { "gives an empty --urls behind MOONQUAY_URLS",
+      { "serve", path, "--urls=", env = { MOONQUAY_URLS = "http://127.0.0.1:0" } } },
+    { "leaves MOONQUAY_URLS empty", { "serve", path, env = { MOONQUAY_URLS = "" } } },
+  }
+  for _, case in ipairs(cases) do
+    it(("serves the default where one %s"):format(case[1]), function()
+      assert_refused(server.run(case[2]), 69,
+        "moonquay: http://localhost:5000/: the port 5000 is in use")
     end)
   end
 end)
