@@ -117,6 +117,18 @@ static bool is_hosting(const char *key)
     return strcmp(key, "urls") == 0 || strcmp(key, "prefer_urls") == 0;
 }
 
+/* "64KiB" and "65536" are one value. Both are right, or they would have been refused before. */
+static bool is_same(const char *key, const char *one, const char *other)
+{
+    struct err_text text;
+    int64_t first, second;
+
+    if (strcmp(one, other) == 0)
+        return true;
+    return settings_number(key, one, "", &first, &text) == 0 &&
+           settings_number(key, other, "", &second, &text) == 0 && first == second;
+}
+
 /* Adds what the app wants of the server to what the apps before it want. */
 static int merge_server_wide(struct span own, struct buf *all, struct err_text *text)
 {
@@ -129,7 +141,7 @@ static int merge_server_wide(struct span own, struct buf *all, struct err_text *
         const char *other = pairs_find(buf_span(all), key), *place = place_of(own, key);
         char name[160];
 
-        if (other && strcmp(other, value) != 0)
+        if (other && !is_same(key, other, value))
             return err_set(text, EXIT_OPTION, ERR_EXISTS,
                            "%s is one for all apps: %s says %.80s, and %s says %.80s", key,
                            place_of(buf_span(all), key), other, place ? place : "?", value);

@@ -26,6 +26,11 @@ app:post("/call/:name", function(req)
   local result, err = app[req.params.name](app, req:json().prefix)
   return { result = result, err = err and err.message }
 end)
+local function base(req)
+  return ("[%s] %s"):format(req.path_base, req.path)
+end
+app:get("/deep/base", base)
+app:get("/base", base)
 app:on_error(function(_, _, err)
   return 500, { err = tostring(err) }
 end)
@@ -117,9 +122,34 @@ describe("A setting of a running app", function()
     assert.equal(0, s:stop())
   end)
 
-  it("that is read at the start raises", function()
-    local answer = call(s, "POST", "/set/memory_limit", { value = "64MiB" })
-    assert.matches("app.lua:12: memory_limit can only be set before the start", answer.err)
+  it("raises with the range that it has", function()
+    for _, case in ipairs({
+      { "max_accepts", 0, "max_accepts=0: must be between 1 and 1000000" },
+      { "max_accepts", "many", "max_accepts=many: " },
+      { "http_503_verbosity", "loud", "http_503_verbosity=loud: .*basic.*limited.*full" },
+      { "enabled", "perhaps", "enabled=perhaps: " },
+      { "timeouts.handler", -1, "timeouts.handler=%-1: " },
+      { "max_field_length", 1, "max_field_length=1: " },
+    }) do
+      local before = call(s, "GET", "/get/" .. case[1]).value
+      local answer, code = call(s, "POST", "/set/" .. case[1], { value = case[2] })
+      assert.equal(500, code)
+      assert.matches("app.lua:12: " .. case[3], answer.err)
+      assert_everywhere(s, case[1], before)
+    end
+    assert.equal(0, s:stop())
+  end)
+
+  it("that is read at the start raises, and stays as it was", function()
+    for key, value in pairs({ memory_limit = "64MiB", workers = 3, urls = "http://127.0.0.1:0/",
+      url_prefixes = "http://127.0.0.1:0/", development = true, access_log = "-" }) do
+      local before = call(s, "GET", "/get/" .. key).value
+      local answer, code = call(s, "POST", "/set/" .. key, { value = value })
+      assert.equal(500, code)
+      assert.matches("app.lua:12: " .. key .. " can only be set before the start", answer.err)
+      assert_everywhere(s, key, before)
+    end
+    assert.equal(2, #s:workers())
     assert.equal(0, s:stop())
   end)
 
@@ -195,6 +225,67 @@ describe("An address of a running app (reference section 2.4)", function()
     assert.equal(0, s:stop())
   end)
 
+  it("is served by every worker, and by none when it is gone", function()
+    local prefix = listen("http://127.0.0.1:0/new/").result
+    local there = setmetatable({ port = tonumber(prefix:match(":(%d+)/")) }, {
+      __index = { connect = function(self)
+        return client.connect("127.0.0.1", self.port)
+      end },
+    })
+    for _, answer in pairs(ask_all(there, "/new/get/max_accepts")) do
+      assert.equal(prefix, answer.addresses[2])
+    end
+    assert.equal(prefix, unlisten(prefix).result)
+    await("a closed port", function()
+      return refused(there.port)
+    end)
+    for _, answer in pairs(ask_all(s, "/get/max_accepts")) do
+      assert.same({ ("http://127.0.0.1:%d/"):format(s.port) }, answer.addresses)
+    end
+    assert.matches("is no prefix of ", unlisten(prefix).err)
+    assert.equal(0, s:stop())
+  end)
+
+  it("can be listened to again right after, again and again, without a break", function()
+    local prefix = listen("http://127.0.0.1:0/new/").result
+    local port = tonumber(prefix:match(":(%d+)/"))
+    for _ = 1, 20 do
+      assert.equal(prefix, unlisten(prefix).result)
+      local answer = listen(prefix)
+      assert.equal(prefix, answer.result, answer.err)
+      assert.equal(200, bases(port))
+    end
+    assert.equal(0, s:stop())
+  end)
+
+  it("changes the base of requests on a connection that is there already", function()
+    local connection = s:connect()
+    local function base()
+      return connection:get("/deep/base").body
+    end
+    local deep = ("http://127.0.0.1:%d/deep/"):format(s.port)
+    assert.equal("[] /deep/base", base())
+    assert.equal(deep, listen(deep).result)
+    assert.equal("[/deep] /base", base())
+    assert.equal(deep, unlisten(deep).result)
+    assert.equal("[] /deep/base", base())
+    assert.equal(0, s:stop())
+  end)
+
+  it("warns of a top-level wildcard", function()
+    local prefix = listen("http://*:0/wild/").result
+    assert.matches("^http://%*:%d+/wild/$", prefix)
+    s:await("warn wildcard_prefix [^\n]*http://%*:%d+/wild/ takes")
+    assert.equal(0, s:stop())
+  end)
+
+  it("cannot be https", function()
+    local answer = listen("https://127.0.0.1:44444/")
+    assert.is_nil(answer.result)
+    assert.matches("https", answer.err)
+    assert.equal(0, s:stop())
+  end)
+
   it("is none when somebody has it: nil and why", function()
     local listener = assert(socket.bind("127.0.0.1", 0))
     local _, port = listener:getsockname()
@@ -203,6 +294,7 @@ describe("An address of a running app (reference section 2.4)", function()
     assert.matches("is in use", answer.err)
     listener:close()
     answer = listen(("http://127.0.0.1:%d/"):format(s.port))
+    assert.is_nil(answer.result)
     assert.matches("app.lua names the prefix .* twice", answer.err)
     answer = unlisten("http://127.0.0.1:1/")
     assert.matches("is no prefix of ", answer.err)
