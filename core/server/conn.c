@@ -530,8 +530,6 @@ void conn_exchange_ended(struct conn *conn)
 void conn_content_wanted(struct conn *conn)
 {
     conn->stamp_ms = loop_now_ms(conn->server->loop);
-    if (conn->exchange->limit_entity_body_ms < conn->server->timer_ms)
-        timeouts_look(conn); /* the request has a shorter time than all settings */
     conn_update_interest(conn);
     if (conn->exchange->limit_entity_body_ms < conn->server->timer_ms)
         timeouts_look(conn); /* no other wait was so short: the timer does not know of it */
