@@ -166,24 +166,40 @@ static void announce(struct master *master)
         log_event(LOG_WARN, "running_as_root", "the workers run as root; --user NAME changes that");
 }
 
+static int64_t now_ms(void)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
 /* Work of ours that took long, or a stopped machine, is not the workers' silence. */
 static void on_watchdog(struct loop_alarm *alarm)
 {
     struct master *master = LIST_OWNER(alarm, struct master, watchdog);
-    int64_t interval_ms = master->apps.settings.watchdog_ms / 4, now;
-    struct timespec time;
+    int64_t interval_ms = master->apps.settings.watchdog_ms / 4, now = now_ms();
 
     if (master->apps.settings.watchdog_ms == SETTING_OFF)
         return;
     if (interval_ms > WATCH_MOST_MS)
         interval_ms = WATCH_MOST_MS;
-    clock_gettime(CLOCK_MONOTONIC, &time);
-    now = (int64_t)time.tv_sec * 1000 + time.tv_nsec / 1000000;
     if (now - master->watched_ms < 3 * interval_ms)
         for (unsigned i = 0; i < master->slot_count; i++)
             slot_watch(master->slots[i], now);
     master->watched_ms = now;
     loop_alarm_start(master->loop, alarm, (double)interval_ms / 1000);
+}
+
+/* Another time may hold from now on. The workers learn of it when we do: what they were silent
+ * before is not judged by it. */
+static void watch_anew(struct master *master)
+{
+    if (master->watchdog_ms == master->apps.settings.watchdog_ms)
+        return;
+    master->watchdog_ms = master->apps.settings.watchdog_ms;
+    master->watchdog_since_ms = now_ms();
+    on_watchdog(&master->watchdog);
 }
 
 void master_slot_serving(struct master *master)
@@ -194,7 +210,7 @@ void master_slot_serving(struct master *master)
         if (master->slots[i]->state != SLOT_SERVING)
             return;
     master->state = MASTER_SERVING;
-    on_watchdog(&master->watchdog); /* the app may have changed the time */
+    watch_anew(master); /* the app may have changed the time */
     announce(master);
 }
 
@@ -225,8 +241,8 @@ void master_settings_changed(struct master *master)
     const struct settings *settings = &master->apps.settings;
 
     log_set_level((enum log_level)log_level_parse(span_str(settings->log_level)));
-    if (master->state == MASTER_SERVING)
-        on_watchdog(&master->watchdog);
+    if (master->state != MASTER_STOPPING)
+        watch_anew(master);
 }
 
 static void on_drain_over(struct loop_alarm *alarm)
@@ -382,7 +398,7 @@ int master_run(const struct options *options)
         master->status = text.exit_code;
     } else {
         slot_spawn(master->slots[0]);
-        on_watchdog(&master->watchdog);
+        watch_anew(master);
         if (master->state == MASTER_STARTING)
             loop_run(master->loop);
     }

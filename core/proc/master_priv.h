@@ -50,7 +50,9 @@ struct master {
     struct loop *loop;
     struct loop_signal on_int, on_term, on_child, on_usr1, on_hup;
     struct loop_alarm watchdog, drain;
-    int64_t watched_ms; /* when the watchdog looked last */
+    int64_t watched_ms;        /* when the watchdog looked last */
+    int64_t watchdog_ms;       /* the setting that it goes by; 0 before the start */
+    int64_t watchdog_since_ms; /* when that began to hold */
     int64_t started_ms;
     struct control *control; /* NULL: none */
     struct tally *tally;

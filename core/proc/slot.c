@@ -518,9 +518,12 @@ void slot_kill(struct slot *slot)
 void slot_watch(struct slot *slot, int64_t now)
 {
     struct tally_slot *tally = tally_slot(slot->master->tally, slot->index);
-    int64_t silent_ms = now - __atomic_load_n(&tally->heartbeat_ms, __ATOMIC_RELAXED);
+    int64_t heard_ms = __atomic_load_n(&tally->heartbeat_ms, __ATOMIC_RELAXED), silent_ms;
     struct log_line line;
 
+    if (heard_ms < slot->master->watchdog_since_ms)
+        heard_ms = slot->master->watchdog_since_ms;
+    silent_ms = now - heard_ms;
     if (slot->pid == 0 || slot->stuck || silent_ms < slot->master->apps.settings.watchdog_ms)
         return;
     slot->stuck = true;

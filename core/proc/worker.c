@@ -28,7 +28,8 @@
 #include "server/app.h"
 #include "server/server.h"
 
-#define ACCEPT_BATCH 64 /* of one socket in a turn, then the connections get theirs */
+#define LEAST_WATCHDOG_MS 500 /* of the setting's range */
+#define ACCEPT_BATCH      64  /* of one socket in a turn, then the connections get theirs */
 
 enum worker_state { WORKER_LOADING, WORKER_LOADED, WORKER_SERVING, WORKER_STOPPING };
 
@@ -94,13 +95,16 @@ static void on_turn(void *owner)
         error_log_flush(worker->error_log);
 }
 
-/* An idle loop must turn too, several times within the time that the master allows. */
+/* An idle loop must turn too, several times within the time that the master allows; which time that
+ * is, a worker that loads has not been told. */
 static void on_heartbeat(struct loop_alarm *alarm)
 {
     struct worker *worker = LIST_OWNER(alarm, struct worker, heartbeat);
+    bool told = worker->state >= WORKER_SERVING;
+    int64_t watchdog_ms = told ? worker->settings.watchdog_ms : LEAST_WATCHDOG_MS;
 
-    if (worker->settings.watchdog_ms != SETTING_OFF)
-        loop_alarm_start(worker->loop, alarm, (double)worker->settings.watchdog_ms / 4000);
+    if (watchdog_ms != SETTING_OFF)
+        loop_alarm_start(worker->loop, alarm, (double)watchdog_ms / 4000);
 }
 
 /* ---- logs */
@@ -374,6 +378,7 @@ static void apply_change(struct worker *worker, struct span pairs)
         change_app(&worker->apps[index], rest + 1, value);
     }
     log_set_level((enum log_level)log_level_parse(span_str(worker->settings.log_level)));
+    on_heartbeat(&worker->heartbeat); /* the time may be another */
     for (unsigned i = 0; i < worker->app_count; i++) {
         vm_set_addresses(worker->apps[i].vm, buf_span(&worker->apps[i].addresses));
         app_apply_settings(worker->apps[i].app);
@@ -415,10 +420,9 @@ static void serve(struct worker *worker, struct ipc_message *message)
     set_up_log(worker);
     open_access_log(worker);
     open_error_log(worker);
-    on_heartbeat(&worker->heartbeat);
     open_server(worker);
-    apply_change(worker, state);
     worker->state = WORKER_SERVING;
+    apply_change(worker, state);
 }
 
 /* After the first of these all sockets are there. */
