@@ -20,64 +20,11 @@
 
 #include "base/log.h"
 #include "base/mem.h"
-#include "bind/vm.h"
-#include "net/listener.h"
-#include "net/loop.h"
-#include "proc/ipc.h"
 #include "proc/options.h"
-#include "server/app.h"
-#include "server/server.h"
+#include "proc/worker_priv.h"
 
 #define LEAST_WATCHDOG_MS 500 /* of the setting's range */
 #define ACCEPT_BATCH      64  /* of one socket in a turn, then the connections get theirs */
-
-enum worker_state { WORKER_LOADING, WORKER_LOADED, WORKER_SERVING, WORKER_STOPPING };
-
-struct served {
-    struct listener *listener;
-    struct server_entry *entry;
-    unsigned owner; /* the slot whose socket it is: ours, or one that was lent */
-    unsigned id;    /* of the endpoint */
-};
-
-struct worker_app {
-    struct worker *worker;
-    unsigned index;
-    const char *path;
-    struct settings settings;
-    struct vm *vm;
-    struct app *app;      /* in the server */
-    struct buf addresses; /* its prefixes, each ended by a NUL */
-};
-
-struct worker {
-    enum worker_state state;
-    unsigned index;           /* of our slot */
-    struct settings settings; /* of the server */
-    struct buf config;        /* the pairs of the first message, for as long as we live */
-    struct buf defaults, overrides;
-    struct buf asked; /* what the apps asked for */
-    struct worker_app apps[TALLY_APPS];
-    unsigned app_count;
-    const char *lua_dir;
-    uid_t uid; /* 0: stay what we are */
-    gid_t gid;
-    struct loop *loop;
-    struct ipc_channel ipc;
-    struct loop_alarm heartbeat, drain;
-    struct tally *tally;
-    struct tally_slot *slot;
-    unsigned running_vms; /* that have not come to rest, while we stop */
-    struct server *server;
-    struct access_log *access_log;
-    struct error_log *error_log;
-    int http_error_fd;       /* -1 once error_log has it */
-    int error_fd, access_fd; /* as the master sent them; access_fd is -1 once access_log has it */
-    struct served *served;
-    unsigned served_count;
-    bool confirmed; /* that we serve */
-    int status;
-};
 
 /* ---- life sign */
 
@@ -151,11 +98,9 @@ static void take_logs(struct worker *worker, struct ipc_message *message)
     }
 }
 
-static void tell(struct worker *worker, enum ipc_kind kind, unsigned value, struct span text);
-
 static void on_log_full(void *owner)
 {
-    tell(owner, IPC_LOG_FULL, IPC_LOG_HTTP_ERROR, SPAN_NONE);
+    worker_tell(owner, IPC_LOG_FULL, IPC_LOG_HTTP_ERROR, SPAN_NONE);
 }
 
 static void open_error_log(struct worker *worker)
@@ -273,7 +218,7 @@ static void end_at_once(struct worker *worker)
 
 /* ---- messages */
 
-static void tell(struct worker *worker, enum ipc_kind kind, unsigned value, struct span text)
+void worker_tell(struct worker *worker, enum ipc_kind kind, unsigned value, struct span text)
 {
     if (ipc_send(&worker->ipc, kind, value, text, NULL, 0) < 0)
         end_at_once(worker);
@@ -305,86 +250,6 @@ static void listen_to(struct worker *worker, struct ipc_message *message)
     worker->served[worker->served_count++] = served;
 }
 
-/* ---- the state of the apps (proc/ipc.h) */
-
-static void drop_address(struct buf *addresses, const char *address)
-{
-    struct span rest = buf_span(addresses);
-    struct buf kept = {0};
-
-    while (rest.len > 0) {
-        size_t length = strlen(rest.at) + 1;
-
-        if (strcmp(rest.at, address) != 0)
-            buf_append(&kept, span_of(rest.at, length));
-        rest = span_of(rest.at + length, rest.len - length);
-    }
-    buf_fini(addresses);
-    *addresses = kept;
-}
-
-static void change_prefix(struct worker_app *app, const char *text, bool add)
-{
-    struct url_prefix prefix;
-
-    if (url_prefix_parse(&prefix, span_str(text), NULL) < 0)
-        return;
-    if (add && app_add_prefix(app->app, &prefix) == 0)
-        buf_append(&app->addresses, span_of(text, strlen(text) + 1));
-    if (!add) {
-        app_remove_prefix(app->app, &prefix);
-        drop_address(&app->addresses, text);
-    }
-    url_prefix_fini(&prefix);
-}
-
-static void change_app(struct worker_app *app, const char *key, const char *value)
-{
-    struct err_text text;
-
-    /* Checked by the master with the same table. */
-    if (strcmp(key, IPC_ADD_PREFIX) == 0)
-        change_prefix(app, value, true);
-    else if (strcmp(key, IPC_DROP_PREFIX) == 0)
-        change_prefix(app, value, false);
-    else
-        CHECK(settings_set(&app->settings, key, value, "", &text) == 0);
-}
-
-static void change_server(struct worker *worker, const char *key, const char *value)
-{
-    struct err_text text;
-
-    CHECK(settings_set(&worker->settings, key, value, "", &text) == 0);
-    for (unsigned i = 0; i < worker->app_count; i++)
-        CHECK(settings_set(&worker->apps[i].settings, key, value, "", &text) == 0);
-}
-
-static void apply_change(struct worker *worker, struct span pairs)
-{
-    const size_t server_scope = strlen(IPC_SERVER_SCOPE);
-    const char *key, *value;
-
-    while (pairs_next(&pairs, &key, &value)) {
-        char *rest;
-        unsigned index;
-
-        if (strncmp(key, IPC_SERVER_SCOPE, server_scope) == 0) {
-            change_server(worker, key + server_scope, value);
-            continue;
-        }
-        index = (unsigned)strtoul(key, &rest, 10);
-        CHECK(index < worker->app_count && *rest == ':');
-        change_app(&worker->apps[index], rest + 1, value);
-    }
-    log_set_level((enum log_level)log_level_parse(span_str(worker->settings.log_level)));
-    on_heartbeat(&worker->heartbeat); /* the time may be another */
-    for (unsigned i = 0; i < worker->app_count; i++) {
-        vm_set_addresses(worker->apps[i].vm, buf_span(&worker->apps[i].addresses));
-        app_apply_settings(worker->apps[i].app);
-    }
-}
-
 /* ---- serving */
 
 static void open_server(struct worker *worker)
@@ -408,40 +273,33 @@ static void open_server(struct worker *worker)
     }
 }
 
+static void change(struct worker *worker, struct span pairs)
+{
+    worker_apps_change(worker, pairs);
+    on_heartbeat(&worker->heartbeat); /* the time may be another */
+}
+
 /* The settings that say how to log come first: the rest may have something to say. */
 static void serve(struct worker *worker, struct ipc_message *message)
 {
-    struct span state = buf_span(&message->text), rest = state;
-    const char *key, *value;
+    struct span state = buf_span(&message->text);
 
-    while (pairs_next(&rest, &key, &value))
-        if (strncmp(key, IPC_SERVER_SCOPE, strlen(IPC_SERVER_SCOPE)) == 0)
-            change_server(worker, key + strlen(IPC_SERVER_SCOPE), value);
+    worker_apps_change_server(worker, state);
     set_up_log(worker);
     open_access_log(worker);
     open_error_log(worker);
     open_server(worker);
     worker->state = WORKER_SERVING;
-    apply_change(worker, state);
+    change(worker, state);
 }
 
 /* After the first of these all sockets are there. */
 static void confirm(struct worker *worker, unsigned version)
 {
-    tell(worker, IPC_APPLIED, version, SPAN_NONE);
+    worker_tell(worker, IPC_APPLIED, version, SPAN_NONE);
     if (!worker->confirmed)
-        tell(worker, IPC_SERVING, 0, SPAN_NONE);
+        worker_tell(worker, IPC_SERVING, 0, SPAN_NONE);
     worker->confirmed = true;
-}
-
-static void reply(struct worker *worker, struct ipc_message *message)
-{
-    struct span pairs = buf_span(&message->text);
-    const char *wrong = pairs_find(pairs, "wrong"), *ok = pairs_find(pairs, "ok");
-    unsigned index = message->value % TALLY_APPS; /* as in on_ask */
-
-    if (index < worker->app_count)
-        vm_answer(worker->apps[index].vm, message->value / TALLY_APPS, wrong, ok);
 }
 
 static void handle(struct worker *worker, struct ipc_message *message)
@@ -466,13 +324,13 @@ static void handle(struct worker *worker, struct ipc_message *message)
         break;
     case IPC_CHANGE:
         if (worker->state == WORKER_SERVING)
-            apply_change(worker, buf_span(&message->text));
+            change(worker, buf_span(&message->text));
         break;
     case IPC_SYNC:
         confirm(worker, message->value);
         break;
     case IPC_REPLY:
-        reply(worker, message);
+        worker_apps_reply(worker, message);
         break;
     case IPC_STOP:
         stop(worker);
@@ -494,97 +352,6 @@ static void on_message(struct ipc_channel *channel)
     }
     if (code != ERR_AGAIN)
         end_at_once(worker);
-}
-
-/* ---- the apps */
-
-static void on_shutdown(void *owner)
-{
-    const struct worker_app *app = owner;
-
-    tell(app->worker, IPC_SHUTDOWN, 0, SPAN_NONE);
-}
-
-static void on_ask(void *owner, unsigned number, const struct vm_question *question)
-{
-    const struct worker_app *app = owner;
-    struct buf pairs = {0};
-
-    pairs_add_number(&pairs, "app", app->index);
-    pairs_add(&pairs, "op", question->op);
-    pairs_add(&pairs, "key", question->key);
-    pairs_add(&pairs, "value", question->value);
-    pairs_add(&pairs, "place", question->place);
-    tell(app->worker, IPC_ASK, number * TALLY_APPS + app->index, buf_span(&pairs));
-    buf_fini(&pairs);
-}
-
-static void load_next(struct worker *worker, unsigned index);
-
-/* The first line of what is wrong names the file. */
-static void load_failed(struct worker_app *app, const struct err_text *text)
-{
-    struct worker *worker = app->worker;
-    bool names_app = strstr(text->text, app->path) != NULL;
-    char line[sizeof(text->text) + 300];
-
-    snprintf(line, sizeof(line), "%.280s%s%s", names_app ? "" : app->path, names_app ? "" : ": ",
-             text->text);
-    tell(worker, IPC_FAILED, (unsigned)text->exit_code, span_str(line));
-    worker->status = text->exit_code;
-    worker->state = WORKER_STOPPING;
-    loop_stop(worker->loop);
-}
-
-static void on_loaded(void *owner, int code, const struct err_text *text)
-{
-    struct worker_app *app = owner;
-    struct worker *worker = app->worker;
-    struct err_text wrong;
-    char scope[16];
-
-    if (worker->state != WORKER_LOADING)
-        return;
-    if (code < 0) {
-        load_failed(app, text);
-        return;
-    }
-    /* What the command line says wins over what the app has set meanwhile. */
-    CHECK(options_apply(&app->settings, buf_span(&worker->overrides), false, "", &wrong) == 0);
-    snprintf(scope, sizeof(scope), "%u:", app->index);
-    pairs_add_prefixed(&worker->asked, scope, vm_asked_settings(app->vm));
-    load_next(worker, app->index + 1);
-}
-
-static void load_next(struct worker *worker, unsigned index)
-{
-    struct worker_app *app = &worker->apps[index];
-
-    if (index == worker->app_count) {
-        worker->state = WORKER_LOADED;
-        tell(worker, IPC_READY, 0, buf_span(&worker->asked));
-        return;
-    }
-    tell(worker, IPC_LOADING, index, SPAN_NONE);
-    vm_load(app->vm, app->path, on_loaded, app);
-}
-
-static void prepare_app(struct worker *worker, struct worker_app *app)
-{
-    const struct vm_parts parts = {
-        .loop = worker->loop,
-        .settings = &app->settings,
-        .tally = worker->tally,
-        .slot = worker->index,
-        .column = app->index,
-        .lua_dir = worker->lua_dir,
-    };
-
-    settings_copy(&app->settings, &worker->settings);
-    app->vm = vm_new(&parts);
-    vm_on_shutdown(app->vm, on_shutdown, app);
-    vm_on_ask(app->vm, on_ask, app);
-    vm_watch_cpu(app->vm);
 }
 
 /* ---- set-up */
@@ -683,7 +450,7 @@ static void fail(struct worker *worker, const char *what)
     char text[256];
 
     snprintf(text, sizeof(text), "the worker could not start: %s: %s", what, strerror(errno));
-    tell(worker, IPC_FAILED, EXIT_INTERNAL, span_str(text));
+    worker_tell(worker, IPC_FAILED, EXIT_INTERNAL, span_str(text));
     worker->status = EXIT_INTERNAL;
 }
 
@@ -706,11 +473,10 @@ static void run(struct worker *worker)
     loop_on_turn(worker->loop, on_turn, worker);
     on_heartbeat(&worker->heartbeat);
     ipc_watch(&worker->ipc, worker->loop, on_message);
-    for (unsigned i = 0; i < worker->app_count; i++)
-        prepare_app(worker, &worker->apps[i]);
+    worker_apps_prepare(worker);
     on_message(&worker->ipc); /* the log files, before an app can write to them */
     if (worker->state != WORKER_STOPPING)
-        load_next(worker, 0);
+        worker_apps_load(worker);
     if (worker->state != WORKER_STOPPING)
         loop_run(worker->loop);
 }
@@ -730,10 +496,7 @@ static void clean_up(struct worker *worker)
         close(worker->http_error_fd);
     if (worker->access_fd >= 0)
         close(worker->access_fd);
-    for (unsigned i = 0; i < worker->app_count; i++) {
-        settings_fini(&worker->apps[i].settings);
-        buf_fini(&worker->apps[i].addresses);
-    }
+    worker_apps_free(worker);
     settings_fini(&worker->settings);
     ipc_close(&worker->ipc);
     loop_free(worker->loop);

@@ -1,4 +1,4 @@
-/* A worker process: one loop, one server, one Lua state with the app. */
+/* A worker process: one loop, one server, a Lua state for each app. */
 #ifndef PROC_WORKER_H
 #define PROC_WORKER_H
 
