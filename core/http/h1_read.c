@@ -59,8 +59,10 @@ static int check_request_line_limits(struct h1_reader *reader, struct span line)
 
 /* "HTTP/" DIGIT "." DIGIT; a minor version above ours is answered as ours (RFC 9110 section 2.5).
  */
-static int read_version(struct h1_reader *reader, struct span version)
+static int read_version(struct h1_reader *reader)
 {
+    struct span version = reader->head->version;
+
     if (version.len != VERSION_BYTES || memcmp(version.at, "HTTP/", 5) != 0 ||
         !char_is(version.at[5], CHAR_DIGIT) || version.at[6] != '.' ||
         !char_is(version.at[7], CHAR_DIGIT))
@@ -91,12 +93,14 @@ static int parse_request_line(struct h1_reader *reader, struct span line)
 
     struct span target = span_of(rest.at, (size_t)(blank - rest.at));
 
+    head->target.raw = target; /* for logs, whatever becomes of it */
+    head->version = span_of(blank + 1, rest.len - target.len - 1);
     if (target.len > reader->limits->max_target_bytes)
         return refuse(reader, 414, "URL_Length", "a target longer than max_target_bytes");
     if (target_parse(&head->target, target, head->method, &reader->limits->target, reader->arena,
                      &reader->refusal) < 0)
         return ERR_INVALID;
-    return read_version(reader, span_of(blank + 1, rest.len - target.len - 1));
+    return read_version(reader);
 }
 
 /* Takes empty lines and the request line. 0 when the request line was read. */

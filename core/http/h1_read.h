@@ -39,7 +39,8 @@ struct h1_head {
     struct span
         host; /* the authority that counts: the absolute form's, else Host's value; may be empty */
     struct fields fields;
-    uint8_t minor; /* HTTP/1.minor, 0 or 1 */
+    struct span version; /* as it was received, also when it or the target is refused */
+    uint8_t minor;       /* HTTP/1.minor, 0 or 1 */
     enum h1_framing framing;
     uint64_t content_length; /* of H1_SIZED */
     bool keep_alive;         /* what version and Connection say (RFC 9112 section 9.3) */

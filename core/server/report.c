@@ -2,6 +2,8 @@
  * What the server refuses or drops: counted by its reason, told in the HTTP error log, and, when
  * somebody got an answer for it, in the server's own log.
  */
+#include <string.h>
+
 #include "base/log.h"
 #include "server/error_log.h"
 #include "server/reason.h"
@@ -15,11 +17,17 @@ static void count(struct server *server, const struct app *app, enum reason reas
         app->tally->counter[APP_REFUSED]++;
 }
 
+/* Of what was received, which may be refused before the reader has looked at its version. */
 static enum error_version version_of(const struct exchange *exchange)
 {
-    if (exchange->head.target.raw.at == NULL)
+    struct span version = exchange->head.version;
+
+    if (version.at == NULL)
         return ERROR_VERSION_NONE;
-    return exchange->head.minor ? ERROR_VERSION_1_1 : ERROR_VERSION_1_0;
+    if (version.len != 8 || memcmp(version.at, "HTTP/1.", 7) != 0 || version.at[7] < '0' ||
+        version.at[7] > '9')
+        return ERROR_VERSION_UNKNOWN;
+    return version.at[7] == '0' ? ERROR_VERSION_1_0 : ERROR_VERSION_1_1;
 }
 
 static void add_to_error_log(struct server *server, struct error_entry *entry)

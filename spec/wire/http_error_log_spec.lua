@@ -1,7 +1,6 @@
 local await = require("spec.support.await")
 local json = require("moonquay.core").json
 local server = require("spec.support.server")
-local sys = require("moonquay.probe").sys
 local temp = require("spec.support.temp")
 
 local APP = [[
@@ -24,7 +23,8 @@ local function read_log(dir, name)
       comments[#comments + 1] = line
     else
       local fields = {}
-      for field in line:gmatch("%S+") do
+      for field in (line .. " "):gmatch("(.-) ") do -- one blank, so that two are an empty field
+        assert.is_truthy(field:find("^%g"), line)
         fields[#fields + 1] = field
       end
       assert.equal(14, #fields, line)
@@ -60,61 +60,91 @@ describe("The HTTP error log (reference section 18.1)", function()
     return s
   end
 
+  -- How often a reason was counted, as `moonquay status` says.
+  local function reason_count(reason)
+    local status = server.run({ "status", "--json", tostring(s.pid),
+      env = { XDG_RUNTIME_DIR = s.runtime_dir } })
+    assert.equal(0, status.status, status.stderr)
+    return json.decode(status.stdout).reasons[reason]
+  end
+
+  -- { reason, status, version, method, target, bytes, the app's address }
   local refusals = {
-    { "NotFound", "404", "GET", "/nowhere", "GET /nowhere HTTP/1.1\r\nHost: h\r\n\r\n",
+    { "NotFound", "404", "HTTP/1.1", "GET", "/no?a=b", "GET /no?a=b HTTP/1.1\r\nHost: h\r\n\r\n",
       "http://127.0.0.1:0/base" },
-    { "Hostname", "400", "GET", "/", "GET / HTTP/1.1\r\n\r\n" },
-    { "FieldLength", "431", "GET", "/", "GET / HTTP/1.1\r\nHost: h\r\nX: " .. ("x"):rep(17000) },
-    { "URL_Length", "414", "-", "-", "GET /" .. ("x"):rep(17000) },
-    { "Version_N/S", "505", "GET", "/", "GET / HTTP/2.0\r\n\r\n" },
-    { "N/I", "501", "-", "-", ("X"):rep(40) .. " / HTTP/1.1\r\n\r\n" },
-    { "URL", "400", "GET", "-", "GET nowhere HTTP/1.1\r\n\r\n" },
+    { "NotFound", "404", "HTTP/1.0", "GET", "/no", "GET /no HTTP/1.0\r\n\r\n",
+      "http://127.0.0.1:0/base" },
+    { "Hostname", "400", "HTTP/1.1", "GET", "/", "GET / HTTP/1.1\r\n\r\n" },
+    { "FieldLength", "431", "HTTP/1.1", "GET", "/",
+      "GET / HTTP/1.1\r\nHost: h\r\nX: " .. ("x"):rep(17000) },
+    { "URL_Length", "414", "-", "-", "-", "GET /" .. ("x"):rep(17000) },
+    { "URL_Length", "414", "HTTP/1.1", "GET", "/" .. ("x"):rep(4095),
+      "GET /" .. ("x"):rep(16384) .. " HTTP/1.1\r\n" },
+    { "Version_N/S", "505", "HTTP/?.?", "GET", "/", "GET / HTTP/2.0\r\n\r\n" },
+    { "BadRequest", "400", "HTTP/?.?", "GET", "/", "GET / HTTP/1.x\r\n\r\n" },
+    { "BadRequest", "400", "-", "GET", "-", "GET /\r\n\r\n" },
+    { "N/I", "501", "-", "-", "-", ("X"):rep(40) .. " / HTTP/1.1\r\n\r\n" },
+    { "Verb", "400", "-", "-", "-", "G\1T / HTTP/1.1\r\n\r\n" },
+    { "URL", "400", "HTTP/1.1", "GET", "nowhere", "GET nowhere HTTP/1.1\r\n\r\n" },
+    { "URL", "400", "HTTP/1.1", "GET", "/a+b+c++d", "GET /a\1b\tc\xC2\x85d HTTP/1.1\r\n\r\n" },
+    { "URL", "400", "HTTP/1.1", "GET", "/a+b", "GET /a b HTTP/1.1\r\n\r\n" },
+    { "URL", "400", "HTTP/1.1", "GET", "http://+@h/+", "GET http://u:p@h/\1 HTTP/1.1\r\n\r\n" },
   }
   for _, case in ipairs(refusals) do
-    it(("has a line for %s"):format(case[1]), function()
-      start("--urls", case[6] or "http://127.0.0.1:0")
+    local title = ("has a line for %s: %q"):format(case[1], case[6]:sub(1, 30))
+    it(title, function()
+      start("--urls", case[7] or "http://127.0.0.1:0")
       local connection = s:connect()
-      connection:send(case[5])
+      connection:send(case[6])
       assert.equal(tonumber(case[2]), connection:response().status)
+      local _, client_port = connection.tcp:getsockname()
       local fields = await_line(dir, case[1])
       assert.matches("^%d%d%d%d%-%d%d%-%d%d$", fields[1])
       assert.matches("^%d%d:%d%d:%d%d$", fields[2])
-      assert.equal("127.0.0.1", fields[3])
-      assert.equal((select(2, connection.tcp:getsockname())), fields[4])
-      assert.equal("127.0.0.1", fields[5])
-      assert.equal(s.port, tonumber(fields[6]))
-      assert.equal(case[3], fields[8])
-      if case[4] ~= "-" then
-        assert.equal(case[4], fields[9])
-      end
-      assert.equal("-", fields[10])
-      assert.equal(case[2], fields[11])
-      assert.equal("-", fields[12])
-      local _, comments = read_log(dir, "http.log")
+      assert.same({ "127.0.0.1", client_port, "127.0.0.1", tostring(s.port), case[3], case[4],
+        case[5], "-", case[2], "-", case[1], "-" }, table.move(fields, 3, 14, 1, {}))
+      local lines, comments = read_log(dir, "http.log")
+      assert.equal(1, #lines)
       assert.equal(4, #comments)
+      assert.matches("^#Software: Moonquay ", comments[1])
+      assert.equal("#Version: 1.0", comments[2])
+      assert.matches("^#Date: %d%d%d%d%-%d%d%-%d%d %d%d:%d%d:%d%d$", comments[3])
       assert.equal(FIELDS, comments[4])
-      local status = server.run({ "status", "--json", tostring(s.pid),
-        env = { XDG_RUNTIME_DIR = s.runtime_dir or server.runtime_dir } })
-      assert.equal(1, json.decode(status.stdout).reasons[case[1]])
+      assert.equal(1, reason_count(case[1]))
+      connection:close()
       assert.equal(0, s:stop())
     end)
   end
 
   it("has a line for what is dropped, without a status", function()
     start("--set", "timeouts.header_wait=0.3", "--set", "timeouts.idle_connection=0.3")
-    s:connect()
-    assert.equal("-", await_line(dir, "Timer_HeaderWait")[11])
+    local function assert_dropped(reason, version, method, target)
+      local fields = await_line(dir, reason)
+      assert.same({ version, method, target, "-", "-", "-", reason, "-" },
+        table.move(fields, 7, 14, 1, {}))
+      assert.equal(1, reason_count(reason))
+    end
+    local slow = s:connect()
+    assert_dropped("Timer_HeaderWait", "-", "-", "-")
+    assert.is_true((slow:closed()))
     local idle = s:connect()
     assert.equal("ok", idle:get("/").body)
-    assert.equal("-", await_line(dir, "Timer_ConnectionIdle")[8])
-    s:connect():send("GET /abort HTTP/1.1\r\nHost: h\r\n\r\n")
-    assert.equal("/abort", await_line(dir, "Request_Cancelled")[9])
+    assert_dropped("Timer_ConnectionIdle", "-", "-", "-")
+    assert.is_true((idle:closed()))
+    local aborted = s:connect()
+    aborted:send("GET /abort HTTP/1.1\r\nHost: h\r\nAuthorization: Basic c2VjcmV0\r\n\r\n")
+    assert_dropped("Request_Cancelled", "HTTP/1.1", "GET", "/abort")
+    assert.equal("", (aborted:rest()))
     local gone = s:connect()
     gone:send("GET /wait?a=b HTTP/1.1\r\nHost: h\r\nAuthorization: Basic c2VjcmV0\r\n\r\n")
     s:await("waiting")
     gone:reset()
-    assert.equal("/wait?a=b", await_line(dir, "Connection_Dropped")[9])
-    assert.is_nil(dir:read("http.log"):find("c2VjcmV0", 1, true), "a secret")
+    assert_dropped("Connection_Dropped", "HTTP/1.1", "GET", "/wait?a=b")
+    local text = dir:read("http.log")
+    for _, secret in ipairs({ "c2VjcmV0", "Authorization", "Basic" }) do
+      assert.is_nil(text:find(secret, 1, true), secret)
+    end
+    assert.equal(4, #read_log(dir, "http.log"))
     assert.equal(0, s:stop())
   end)
 
@@ -123,7 +153,9 @@ describe("The HTTP error log (reference section 18.1)", function()
     assert.equal(204, s:connect():request("PUT", "/enabled/false").status)
     assert.equal(503, s:get("/").status)
     local fields = await_line(dir, "Disabled")
-    assert.equal("shop+queue", fields[14])
+    assert.same({ "HTTP/1.1", "GET", "/", "-", "503", "-", "Disabled", "shop+queue" },
+      table.move(fields, 7, 14, 1, {}))
+    assert.equal(1, reason_count("Disabled"))
     assert.equal(0, s:stop())
   end)
 
@@ -145,6 +177,8 @@ describe("The HTTP error log (reference section 18.1)", function()
     for _, name in ipairs({ "http.log", "http.log.1", "http.log.2" }) do
       local lines, comments = read_log(dir, name)
       assert.equal(4, #comments, name)
+      assert.equal(FIELDS, comments[4])
+      assert.equal("#", dir:read(name):sub(1, 1))
       for _, fields in ipairs(lines) do
         assert.equal(path, fields[9])
         assert.equal("NotFound", fields[13])
@@ -162,10 +196,11 @@ describe("The HTTP error log (reference section 18.1)", function()
     s:await("reopened")
     await("a line in the new file", function()
       assert.equal(404, s:get("/two").status)
-      sys.poll({}, 20)
       return #read_log(dir, "http.log") > 0
     end)
     assert.equal("/two", read_log(dir, "http.log")[1][9])
+    assert.equal(4, #select(2, read_log(dir, "http.log")))
+    assert.equal("/one", read_log(dir, "old.log")[1][9])
     assert.equal(0, s:stop())
   end)
 

@@ -247,6 +247,10 @@ describe("A trusted peer", function()
     local bad = {
       { "Forwarded: for=192.0.2.7\r\nX-Forwarded-Proto: https",
         "both Forwarded and X-Forwarded fields" },
+      { "X-Forwarded-For: 192.0.2.7\r\nForwarded: for=192.0.2.7",
+        "both Forwarded and X-Forwarded fields" },
+      { "X-Forwarded-Host: h\r\nForwarded: for=192.0.2.7",
+        "both Forwarded and X-Forwarded fields" },
       { "Forwarded: for", "an element of Forwarded that is no name=value" },
       { 'Forwarded: for="6.6.6.6, for=192.0.2.7', "a malformed value in Forwarded" },
       { "Forwarded: for=localhost", "a malformed node in Forwarded" },
@@ -298,7 +302,8 @@ describe("A peer that is not trusted", function()
 
   for _, lines in ipairs({ "Forwarded: for=192.0.2.7;proto=https;host=x",
     "X-Forwarded-For: 192.0.2.7", "X-Forwarded-Proto: https", "X-Forwarded-Host: x",
-    "Forwarded: \"", "X-Forwarded-For: x", "X-Forwarded-Proto: ftp" }) do
+    "Forwarded: \"", "X-Forwarded-For: x", "X-Forwarded-Proto: ftp",
+    "Forwarded: for=192.0.2.7\r\nX-Forwarded-For: 192.0.2.7" }) do
     it("speaks for nobody else: " .. lines, function()
       assert_seen(says("127.0.0.1"), seen(s, get(lines .. "\r\n")))
     end)

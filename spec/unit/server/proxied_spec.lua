@@ -111,6 +111,12 @@ describe("A client behind proxies", function()
       ["X-Forwarded-For"] = "1.2.3.4" }, "both Forwarded and X-Forwarded fields" },
     { "empty Forwarded beside one of the others", { Forwarded = "",
       ["X-Forwarded-Proto"] = "https" }, "both Forwarded and X-Forwarded fields" },
+    { "Forwarded beside a host", { Forwarded = "for=1.2.3.4", ["X-Forwarded-Host"] = "h" },
+      "both Forwarded and X-Forwarded fields" },
+    { "Forwarded beside an empty one of the others", { Forwarded = "for=1.2.3.4",
+      ["X-Forwarded-For"] = "" }, "both Forwarded and X-Forwarded fields" },
+    { "Forwarded beside one of the others, both malformed", { Forwarded = "for=x",
+      ["X-Forwarded-For"] = "x" }, "both Forwarded and X-Forwarded fields" },
   }
   for _, case in ipairs(bad) do
     it("is refused with a wrong " .. case[1], function()
