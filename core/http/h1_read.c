@@ -63,6 +63,10 @@ static int read_version(struct h1_reader *reader)
 {
     struct span version = reader->head->version;
 
+    if (version.len == VERSION_BYTES && memcmp(version.at, "HTTP/1.1", VERSION_BYTES) == 0) {
+        reader->head->minor = 1; /* what nearly every client says */
+        return 0;
+    }
     if (version.len != VERSION_BYTES || memcmp(version.at, "HTTP/", 5) != 0 ||
         !char_is(version.at[5], CHAR_DIGIT) || version.at[6] != '.' ||
         !char_is(version.at[7], CHAR_DIGIT))
