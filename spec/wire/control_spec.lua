@@ -1,3 +1,4 @@
+local await = require("spec.support.await")
 local server = require("spec.support.server")
 local sys = require("moonquay.probe").sys
 local temp = require("spec.support.temp")
@@ -104,6 +105,9 @@ describe("a client of the control socket", function()
       assert(connection:send("status\n"))
       connection:close()
     end
+    await("a place for one more", function() -- the last of them may not have been noticed yet
+      return pcall(assert_well, s)
+    end)
     assert_well(s)
     assert.equal(0, s:stop())
   end)
