@@ -50,11 +50,15 @@ static const struct last_port *port_of(const struct conn *conn)
     return last;
 }
 
-static struct span local_ip(struct conn *conn)
+/* What the prefixes of addresses are about: where the connection ends here, whatever its proxy says
+ * of its own. In ip where no text is kept for all connections. */
+static struct span local_ip(struct conn *conn, char ip[NET_ADDR_TEXT])
 {
-    if (conn->local == NULL)
-        conn_local(conn);
-    return conn->local ? span_of(conn->local->ip, conn->local->ip_len) : SPAN_NONE;
+    struct net_addr local = conn_socket_local(conn);
+
+    if (conn->local)
+        return span_of(conn->local->ip, conn->local->ip_len);
+    return span_of(ip, net_addr_ip(&local, ip));
 }
 
 /* NULL, or why there is no app. */
@@ -63,12 +67,13 @@ static const struct refusal *route(struct exchange *exchange)
     struct conn *conn = exchange->conn;
     const struct last_port *last = port_of(conn);
     struct prefix_match match;
+    char ip[NET_ADDR_TEXT];
 
     if (last->port == NULL)
         return &no_host; /* its last prefix went while the connection stayed */
     switch (prefix_port_match(last->port, exchange->head.host,
-                              last->needs_ip ? local_ip(conn) : SPAN_NONE, &exchange->head.target,
-                              &exchange->arena, &match)) {
+                              last->needs_ip ? local_ip(conn, ip) : SPAN_NONE,
+                              &exchange->head.target, &exchange->arena, &match)) {
     case PREFIX_FOUND:
         exchange->app = match.value;
         exchange->path_base = match.base;
