@@ -54,11 +54,14 @@ static const struct last_port *port_of(const struct conn *conn)
  * of its own. In ip where no text is kept for all connections. */
 static struct span local_ip(struct conn *conn, char ip[NET_ADDR_TEXT])
 {
-    struct net_addr local = conn_socket_local(conn);
+    struct net_addr local;
 
-    if (conn->local)
-        return span_of(conn->local->ip, conn->local->ip_len);
-    return span_of(ip, net_addr_ip(&local, ip));
+    if (conn->local == NULL) {
+        local = conn_socket_local(conn);
+        if (conn->local == NULL)
+            return span_of(ip, net_addr_ip(&local, ip));
+    }
+    return span_of(conn->local->ip, conn->local->ip_len);
 }
 
 /* NULL, or why there is no app. */
