@@ -50,11 +50,18 @@ static const struct last_port *port_of(const struct conn *conn)
     return last;
 }
 
-static struct span local_ip(struct conn *conn)
+/* What the prefixes of addresses are about: where the connection ends here, whatever its proxy says
+ * of its own. In ip where no text is kept for all connections. */
+static struct span local_ip(struct conn *conn, char ip[NET_ADDR_TEXT])
 {
-    if (conn->local == NULL)
-        conn_local(conn);
-    return conn->local ? span_of(conn->local->ip, conn->local->ip_len) : SPAN_NONE;
+    struct net_addr local;
+
+    if (conn->local == NULL) {
+        local = conn_socket_local(conn);
+        if (conn->local == NULL)
+            return span_of(ip, net_addr_ip(&local, ip));
+    }
+    return span_of(conn->local->ip, conn->local->ip_len);
 }
 
 /* NULL, or why there is no app. */
@@ -63,12 +70,13 @@ static const struct refusal *route(struct exchange *exchange)
     struct conn *conn = exchange->conn;
     const struct last_port *last = port_of(conn);
     struct prefix_match match;
+    char ip[NET_ADDR_TEXT];
 
     if (last->port == NULL)
         return &no_host; /* its last prefix went while the connection stayed */
     switch (prefix_port_match(last->port, exchange->head.host,
-                              last->needs_ip ? local_ip(conn) : SPAN_NONE, &exchange->head.target,
-                              &exchange->arena, &match)) {
+                              last->needs_ip ? local_ip(conn, ip) : SPAN_NONE,
+                              &exchange->head.target, &exchange->arena, &match)) {
     case PREFIX_FOUND:
         exchange->app = match.value;
         exchange->path_base = match.base;

@@ -639,22 +639,24 @@ int conn_block(struct conn *conn, bool for_read, int ms)
     return 0;
 }
 
-struct net_addr conn_local(struct conn *conn)
+struct net_addr conn_socket_local(struct conn *conn)
 {
-    struct net_addr none = {.family = NET_NONE};
+    struct net_addr local = {.family = NET_NONE};
     struct sockaddr_storage address;
     socklen_t len = sizeof(address);
 
-    if (conn->proxy)
-        return conn->proxy->local;
     if (conn->local)
         return conn->local->addr;
     if (getsockname(stream_descriptor(conn->stream), (struct sockaddr *)&address, &len) < 0)
-        return none;
-    struct net_addr local = net_addr_from((struct sockaddr *)&address, len);
-
+        return local;
+    local = net_addr_from((struct sockaddr *)&address, len);
     conn->local = server_local(conn->server, &local);
     return local;
+}
+
+struct net_addr conn_local(struct conn *conn)
+{
+    return conn->proxy ? conn->proxy->local : conn_socket_local(conn);
 }
 
 void conn_new(struct server *server, struct stream *stream, const struct server_entry *entry,

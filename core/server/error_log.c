@@ -158,10 +158,8 @@ static void add_address(struct buf *out, const struct net_addr *addr)
     if (addr == NULL)
         addr = &none;
     add_field(out, span_of(ip, net_addr_ip(addr, ip)), sizeof(ip));
-    if (addr->family == NET_IPV4 || addr->family == NET_IPV6)
-        buf_printf(out, " %u", addr->port);
-    else
-        buf_append(out, SPAN(" -"));
+    /* 0: that of a client whose proxy did not say it. */
+    add_number(out, addr->family == NET_IPV4 || addr->family == NET_IPV6 ? addr->port : 0);
 }
 
 static size_t authority_end(struct span target, size_t at)

@@ -43,8 +43,7 @@ int proxied_resolve(const struct fields *fields, const struct net_addr *from,
         return 0;
     rc = forwarded_read(&hops, fields, arena);
     rc_others = forwarded_read_x(&others, fields);
-    /* A proxy that writes one kind and passes the other on would let its clients say who they are.
-     */
+    /* A proxy that writes one kind and passes the other on lets its clients say who they are. */
     if (rc != ERR_NOT_FOUND && rc_others != ERR_NOT_FOUND) {
         *why = (struct refusal){400, "Header", "both Forwarded and X-Forwarded fields"};
         return ERR_INVALID;

@@ -25,7 +25,7 @@ struct proxied {
  * client, while it is trusted itself the next one; a proxy that hides whom it serves ends the
  * search. Scheme and host come from the hop whose address became the client, the nearest when none
  * did. Texts are borrowed from the fields or in arena. ERR_INVALID with *why when a field is
- * malformed.
+ * malformed, or both kinds are there.
  */
 int proxied_resolve(const struct fields *fields, const struct net_addr *from,
                     const struct addr_set *trusted, struct arena *arena, struct proxied *out,

@@ -180,6 +180,9 @@ void conn_content_wanted(struct conn *conn);
 void conn_exchange_ended(struct conn *conn);
 void conn_close(struct conn *conn, enum conn_close_reason reason);
 int conn_block(struct conn *conn, bool for_read, int ms);
+
+/* Where the connection ends here, and where the client's does: at a proxy that said so. */
+struct net_addr conn_socket_local(struct conn *conn);
 struct net_addr conn_local(struct conn *conn);
 void conn_look_for_peer(struct conn *conn);
 

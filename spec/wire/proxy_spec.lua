@@ -43,8 +43,8 @@ local function get(lines, path)
   return ("GET %s HTTP/1.1\r\nHost: h.example\r\n%s\r\n"):format(path or "/", lines or "")
 end
 
-local function start(trusted)
-  return server.start({ app = APP, options = { "--set", "trusted_proxies=" .. trusted } })
+local function start(trusted, ...)
+  return server.start({ app = APP, options = { "--set", "trusted_proxies=" .. trusted, ... } })
 end
 
 -- What the app says of a request over a new connection; the bytes go out in pieces of size.
@@ -127,6 +127,18 @@ describe("A trusted peer", function()
       connection:close()
     end)
 
+    wire.each_way(it, "may have requests close behind it", function(size)
+      local connection = s:connect()
+      wire.send(connection, v1("TCP4 192.0.2.1 10.0.0.2 56324 443") .. get(nil, "/a")
+        .. get(nil, "/b"), size)
+      for _, path in ipairs({ "/a", "/b" }) do
+        local seen_now = json.decode(connection:response().body)
+        assert_seen(says("192.0.2.1", 56324), seen_now)
+        assert.equal(path, seen_now.path)
+      end
+      connection:close()
+    end)
+
     it("may leave without a request", function()
       local connection = s:connect()
       connection:send(v2(0x20, 0x00, ""))
@@ -146,6 +158,8 @@ describe("A trusted peer", function()
       local header = v1("TCP4 192.0.2.1 10.0.0.2 56324 443")
       assert_seen(says("192.0.2.1", 56324),
         seen(s, header .. get("X-Forwarded-For: 6.6.6.6\r\nX-Forwarded-Proto: https\r\n")))
+      assert_seen(says("192.0.2.1", 56324),
+        seen(s, header .. get("X-Forwarded-For: 6.6.6.6\r\nForwarded: for=7.7.7.7\r\n")))
     end)
 
     it("passes on what a trusted client says", function()
@@ -249,8 +263,9 @@ describe("A trusted peer", function()
         "both Forwarded and X-Forwarded fields" },
       { "X-Forwarded-For: 192.0.2.7\r\nForwarded: for=192.0.2.7",
         "both Forwarded and X-Forwarded fields" },
-      { "X-Forwarded-Host: h\r\nForwarded: for=192.0.2.7",
+      { "Forwarded: proto=https\r\nX-Forwarded-Host: shop.example",
         "both Forwarded and X-Forwarded fields" },
+      { "X-Forwarded-For:\r\nForwarded: for=192.0.2.7", "both Forwarded and X-Forwarded fields" },
       { "Forwarded: for", "an element of Forwarded that is no name=value" },
       { 'Forwarded: for="6.6.6.6, for=192.0.2.7', "a malformed value in Forwarded" },
       { "Forwarded: for=localhost", "a malformed node in Forwarded" },
@@ -266,7 +281,7 @@ describe("A trusted peer", function()
         assert.is_truthy(got:find(row[2], 1, true), got)
         assert.is_nil(got:find("HTTP/1.1 200", 1, true))
         assert.equal("closed", how)
-        s:await((row[2]:gsub("%p", "%%%0")))
+        s:await((row[2]:gsub("%p", "%%%0")) .. "[^\n]* status=400 reason=Header ")
       end)
     end
   end)
@@ -304,10 +319,106 @@ describe("A peer that is not trusted", function()
     "X-Forwarded-For: 192.0.2.7", "X-Forwarded-Proto: https", "X-Forwarded-Host: x",
     "Forwarded: \"", "X-Forwarded-For: x", "X-Forwarded-Proto: ftp",
     "Forwarded: for=192.0.2.7\r\nX-Forwarded-For: 192.0.2.7" }) do
-    it("speaks for nobody else: " .. lines, function()
+    it("speaks for nobody else: " .. lines:gsub("\r\n", " | "), function()
       assert_seen(says("127.0.0.1"), seen(s, get(lines .. "\r\n")))
     end)
   end
+end)
+
+describe("A proxy", function()
+  local dir
+  before_each(function()
+    dir = temp.dir()
+  end)
+  after_each(function()
+    server.stop_all()
+    dir:remove()
+  end)
+
+  local header = v1("TCP4 192.0.2.1 10.0.0.2 56324 443")
+  local cases = {
+    { "in its header", header .. get("", "/base/"), header .. get("", "/none"),
+      "192.0.2.1", "192.0.2.1 56324 10.0.0.2 443" },
+    { "in a field", get("X-Forwarded-For: 192.0.2.7:81\r\n", "/base/"),
+      get("X-Forwarded-For: 192.0.2.7:81\r\n", "/none"), "192.0.2.7",
+      "192.0.2.7 81 127.0.0.1 PORT" },
+    { "in both", header:gsub("192.0.2.1", "127.0.0.9") .. get("Forwarded: for=192.0.2.7\r\n",
+      "/base/"), header:gsub("192.0.2.1", "127.0.0.9") .. get("Forwarded: for=192.0.2.7\r\n",
+      "/none"), "192.0.2.7", "192.0.2.7 - 10.0.0.2 443" },
+  }
+  for _, case in ipairs(cases) do
+    it("is in no log where the client is, named " .. case[1], function()
+      local s = start("127.0.0.0/8", "--access-log", dir.path .. "/access.log", "--set",
+        "http_error_log=" .. dir.path .. "/http.log", "--urls", "http://127.0.0.1:0/base")
+      for i, status in ipairs({ 200, 404 }) do
+        local connection = s:connect()
+        connection:send(case[i + 1])
+        assert.equal(status, connection:response().status)
+        connection:close()
+      end
+      local port = s.port
+      s:await("request_refused [^\n]* peer=" .. case[4]:gsub("%p", "%%%0"))
+      assert.equal(0, s:stop())
+      local count = 0
+      for ip, target in dir:read("access.log"):gmatch("([^ \n]+) %- [^\n]-\"GET ([^ ]+)") do
+        assert.equal(case[4], ip)
+        assert.equal(count == 0 and "/base/" or "/none", target)
+        count = count + 1
+      end
+      assert.equal(2, count)
+      local line = dir:read("http.log"):match("\n(%d[^\n]*)\n$")
+      assert.equal((case[5]:gsub("PORT", port)), line:match("^%S+ %S+ (%S+ %S+ %S+ %S+) HTTP/1.1"))
+    end)
+  end
+
+  for title, bytes in pairs({
+    ["sends nothing"] = "",
+    ["stops inside a header of version 1"] = header:sub(1, -2),
+    ["stops inside a header of version 2"] = v2(0x21, 0x11, IP4):sub(1, -2),
+    ["stops inside the signature of version 2"] = SIGNATURE:sub(1, 11),
+    ["stops behind its header"] = header,
+    ["stops inside the head of a request"] = header .. "GET / HTTP/1.1\r\n",
+  }) do
+    it("is dropped after timeouts.header_wait when it " .. title, function()
+      local s = start("127.0.0.1", "--log-level", "debug", "--set", "timeouts.header_wait=0.2",
+        "--set", "http_error_log=" .. dir.path .. "/http.log")
+      local connection = s:connect()
+      connection:send(bytes)
+      assert.is_true((connection:closed()))
+      s:await("connection_closed [^\n]*reason=Timer_HeaderWait ")
+      assert.equal(0, s:stop())
+      local client_ip = bytes:sub(1, #header) == header and "192.0.2.1" or "127.0.0.1"
+      local line = dir:read("http.log"):match("\n(%d[^\n]*)\n$")
+      assert.equal(client_ip, line:match("^%S+ %S+ (%S+) "))
+      assert.truthy(line:find(" - - Timer_HeaderWait ", 1, true), line)
+    end)
+  end
+
+  describe("is served by its own connection's address, not by what its header says:", function()
+    for title, row in pairs({
+      ["any address"] = { header, "127.0.0.1", "/any/", 200 },
+      ["any address, another one"] = { header, "127.0.0.3", "/any/", 200 },
+      ["any address of the family"] = { v1("TCP6 2001:db8::1 fd00::2 4711 443"), "127.0.0.1",
+        "/any/", 200 },
+      ["any address, for itself"] = { v1("UNKNOWN"), "127.0.0.1", "/any/", 200 },
+      ["one address"] = { header, "127.0.0.2", "/two/", 200 },
+      ["one address, with its name in the header"] =
+        { v1("TCP4 192.0.2.1 127.0.0.2 56324 443"), "127.0.0.1", "/two/", 404 },
+    }) do
+      it(title, function()
+        local listener = assert(socket.bind("127.0.0.1", 0))
+        local _, port = listener:getsockname()
+        listener:close()
+        local s = start("127.0.0.0/8", "--urls",
+          ("http://0.0.0.0:%d/any, http://127.0.0.2:%d/two"):format(port, port))
+        local connection = client.connect(row[2], s.port)
+        connection:send(row[1], get("", row[3]))
+        assert.equal(row[4], connection:response().status)
+        connection:close()
+        assert.equal(0, s:stop())
+      end)
+    end
+  end)
 end)
 
 describe("Trust", function()

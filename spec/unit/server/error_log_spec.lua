@@ -71,6 +71,8 @@ describe("the HTTP error log (reference http-sys.md section 18.1)", function()
         { version = false, method = false, target = false, status = false, queue = false,
           reason = "Timer_HeaderWait" },
         STAMP .. " 192.0.2.1 50123 198.51.100.2 80 - - - - - - Timer_HeaderWait -\n" },
+      { "has a dash for a port that no proxy said", { client_port = 0 },
+        STAMP .. " 192.0.2.1 - 198.51.100.2 80" .. tail },
       { "has the stream of HTTP/2", { version = "2", stream = 4294967295 },
         STAMP .. " 192.0.2.1 50123 198.51.100.2 80 HTTP/2 GET /a?b=c 4294967295 400 - Header "
           .. "shop\n" },
