@@ -166,21 +166,28 @@ static void announce(struct master *master)
         log_event(LOG_WARN, "running_as_root", "the workers run as root; --user NAME changes that");
 }
 
-/* Work of ours that took long, or a stopped machine, is not the workers' silence. */
+/*
+ * Work of ours that took long, or a stopped machine, is not the workers' silence; nor is what they
+ * were allowed before the time was changed.
+ */
 static void on_watchdog(struct loop_alarm *alarm)
 {
     struct master *master = LIST_OWNER(alarm, struct master, watchdog);
-    int64_t interval_ms = master->apps.settings.watchdog_ms / 4, now;
+    int64_t allowed_ms = master->apps.settings.watchdog_ms, interval_ms = allowed_ms / 4, now;
+    bool changed = allowed_ms != master->watchdog_ms;
     struct timespec time;
 
-    if (master->apps.settings.watchdog_ms == SETTING_OFF)
+    master->watchdog_ms = allowed_ms;
+    if (allowed_ms == SETTING_OFF)
         return;
     if (interval_ms > WATCH_MOST_MS)
         interval_ms = WATCH_MOST_MS;
     clock_gettime(CLOCK_MONOTONIC, &time);
     now = (int64_t)time.tv_sec * 1000 + time.tv_nsec / 1000000;
-    if (now - master->watched_ms < 3 * interval_ms)
-        for (unsigned i = 0; i < master->slot_count; i++)
+    for (unsigned i = 0; i < master->slot_count; i++)
+        if (changed)
+            slot_excuse(master->slots[i], now);
+        else if (now - master->watched_ms < 3 * interval_ms)
             slot_watch(master->slots[i], now);
     master->watched_ms = now;
     loop_alarm_start(master->loop, alarm, (double)interval_ms / 1000);

@@ -50,7 +50,8 @@ struct master {
     struct loop *loop;
     struct loop_signal on_int, on_term, on_child, on_usr1, on_hup;
     struct loop_alarm watchdog, drain;
-    int64_t watched_ms; /* when the watchdog looked last */
+    int64_t watched_ms;  /* when the watchdog looked last */
+    int64_t watchdog_ms; /* what it allowed then */
     int64_t started_ms;
     struct control *control; /* NULL: none */
     struct tally *tally;
@@ -115,5 +116,8 @@ void slot_reap(struct slot *slot, bool wait);
 
 /* Kills the worker when its loop has not turned for too long. */
 void slot_watch(struct slot *slot, int64_t now_ms);
+
+/* Counts its silence from now on. */
+void slot_excuse(struct slot *slot, int64_t now_ms);
 
 #endif

@@ -515,6 +515,14 @@ void slot_kill(struct slot *slot)
         kill(slot->pid, SIGKILL);
 }
 
+void slot_excuse(struct slot *slot, int64_t now)
+{
+    struct tally_slot *tally = tally_slot(slot->master->tally, slot->index);
+
+    if (slot->pid != 0)
+        __atomic_store_n(&tally->heartbeat_ms, now, __ATOMIC_RELAXED);
+}
+
 void slot_watch(struct slot *slot, int64_t now)
 {
     struct tally_slot *tally = tally_slot(slot->master->tally, slot->index);

@@ -378,6 +378,7 @@ static void apply_change(struct worker *worker, struct span pairs)
         vm_set_addresses(worker->apps[i].vm, buf_span(&worker->apps[i].addresses));
         app_apply_settings(worker->apps[i].app);
     }
+    on_heartbeat(&worker->heartbeat); /* the watchdog's time may have changed */
 }
 
 /* ---- serving */
@@ -415,7 +416,6 @@ static void serve(struct worker *worker, struct ipc_message *message)
     set_up_log(worker);
     open_access_log(worker);
     open_error_log(worker);
-    on_heartbeat(&worker->heartbeat);
     open_server(worker);
     apply_change(worker, state);
     worker->state = WORKER_SERVING;
