@@ -24,6 +24,15 @@ static bool push_kind(lua_State *L, const char *kind)
     return false;
 }
 
+/* For an option that can be absent nil says so. */
+static bool push_nil(lua_State *L, const char *key)
+{
+    bool can_be = settings_takes(key, SETTING_FROM_NIL);
+
+    lua_pushstring(L, can_be ? "none" : "nil");
+    return can_be;
+}
+
 static bool push_number_text(lua_State *L, int index)
 {
     lua_Integer whole;
@@ -57,6 +66,8 @@ bool option_push_text(lua_State *L, int index, const char *key, bool is_list)
     int form = form_of(L, index, is_list);
     size_t length;
 
+    if (lua_isnil(L, index))
+        return push_nil(L, key);
     if (form < 0 || !settings_takes(key, (enum setting_form)form))
         return push_kind(L, form == SETTING_FROM_LIST ? "list" : luaL_typename(L, index));
     if (form == SETTING_FROM_NUMBER)

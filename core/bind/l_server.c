@@ -16,6 +16,7 @@
 #include "route/url_prefix.h"
 
 #define QUESTION_TYPE "moonquay.question"
+#define NUMBERS       (1u << 24) /* leaves room for the app's index in the same word */
 
 /* Lies on the stack of the task that waits, so it ends with it. */
 struct l_question {
@@ -40,7 +41,7 @@ static struct l_question *push_question(lua_State *L, struct vm *vm)
 {
     struct l_question *self = lua_newuserdatauv(L, sizeof(*self), 0);
 
-    *self = (struct l_question){.number = ++vm->last_question};
+    *self = (struct l_question){.number = ++vm->last_question % NUMBERS};
     list_init(&self->node);
     if (luaL_newmetatable(L, QUESTION_TYPE)) {
         lua_pushcfunction(L, question_gc);
@@ -111,6 +112,26 @@ static const char *push_place(lua_State *L, int level)
     return lua_pushlstring(L, text, length > 2 ? length - 2 : 0);
 }
 
+/* From op, key, value, level [, is_list]; leaves the texts on the stack. False: no such value. */
+static bool take_question(lua_State *L, struct vm_question *question, struct err_text *wrong)
+{
+    int level = (int)luaL_optinteger(L, 4, 1);
+    bool is_list = lua_toboolean(L, 5);
+
+    question->op = luaL_checkstring(L, 1);
+    question->key = luaL_checkstring(L, 2);
+    lua_settop(L, 3);
+    question->place = push_place(L, level);
+    lua_remove(L, 4); /* what it was made of */
+    if (!option_push_text(L, 3, question->key, is_list)) {
+        settings_refuse(question->key, lua_tostring(L, -1), question->place, wrong);
+        return false;
+    }
+    lua_replace(L, 3);
+    question->value = lua_tostring(L, 3);
+    return true;
+}
+
 /* Without a server around it the state's own settings are changed. */
 static int set_here(lua_State *L, struct vm *vm, const struct vm_question *question)
 {
@@ -118,9 +139,23 @@ static int set_here(lua_State *L, struct vm *vm, const struct vm_question *quest
 
     if (strcmp(question->op, "set") != 0)
         return l_fail(L, ERR_STATE, "there is no server here whose addresses could change");
-    if (settings_set(vm->settings, question->key, question->value, question->place, &text) < 0)
+    if (settings_check_change(question->key, question->value, question->place, &text) < 0)
         return l_fail(L, ERR_INVALID, text.text);
+    settings_set(vm->settings, question->key, question->value, question->place, &text);
     lua_pushboolean(L, 1);
+    return 1;
+}
+
+/* judge("set", key, value, level [, is_list]) -> nil, or what is wrong with it, as ask would say */
+static int l_judge(lua_State *L)
+{
+    struct vm_question question;
+    struct err_text wrong;
+
+    if (take_question(L, &question, &wrong) &&
+        settings_check_change(question.key, question.value, question.place, &wrong) == 0)
+        return 0;
+    lua_pushstring(L, wrong.text);
     return 1;
 }
 
@@ -131,21 +166,11 @@ static int set_here(lua_State *L, struct vm *vm, const struct vm_question *quest
 static int l_ask(lua_State *L)
 {
     struct vm *vm = vm_of(L);
-    struct vm_question question = {.op = luaL_checkstring(L, 1), .key = luaL_checkstring(L, 2)};
-    int level = (int)luaL_optinteger(L, 4, 1);
-    bool is_list = lua_toboolean(L, 5);
+    struct vm_question question;
+    struct err_text wrong;
 
-    lua_settop(L, 3);
-    question.place = push_place(L, level);
-    lua_remove(L, 4); /* what it was made of */
-    if (!option_push_text(L, 3, question.key, is_list)) {
-        struct err_text text;
-
-        settings_refuse(question.key, lua_tostring(L, -1), question.place, &text);
-        return l_fail(L, ERR_INVALID, text.text);
-    }
-    lua_replace(L, 3);
-    question.value = lua_tostring(L, 3);
+    if (!take_question(L, &question, &wrong))
+        return l_fail(L, ERR_INVALID, wrong.text);
     if (vm->ask == NULL)
         return set_here(L, vm, &question);
     struct task *task = task_waiter(L);
@@ -175,9 +200,10 @@ static int l_get_option(lua_State *L)
     }
     if (strcmp(text, "none") == 0 && settings_takes(key, SETTING_FROM_NUMBER))
         return 0;
-    if (settings_takes(key, SETTING_FROM_FALSE) &&
-        (strcmp(text, "true") == 0 || strcmp(text, "false") == 0))
+    if (settings_takes(key, SETTING_FROM_TRUE))
         lua_pushboolean(L, text[0] == 't');
+    else if (text[0] == '\0' && settings_takes(key, SETTING_FROM_FALSE))
+        lua_pushboolean(L, 0);
     else if (!settings_takes(key, SETTING_FROM_NUMBER) || lua_stringtonumber(L, text) == 0)
         lua_pushstring(L, text);
     return 1;
@@ -229,8 +255,13 @@ static int l_check_prefix(lua_State *L)
 }
 
 static const luaL_Reg functions[] = {
-    {"ask", l_ask},         {"option", l_get_option},         {"addresses", l_addresses},
-    {"loading", l_loading}, {"check_prefix", l_check_prefix}, {NULL, NULL},
+    {"ask", l_ask},
+    {"judge", l_judge},
+    {"option", l_get_option},
+    {"addresses", l_addresses},
+    {"loading", l_loading},
+    {"check_prefix", l_check_prefix},
+    {NULL, NULL},
 };
 
 void l_server_open(lua_State *L)

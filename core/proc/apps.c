@@ -447,13 +447,10 @@ int apps_change_setting(struct apps *apps, struct served_app *app, const char *k
     bool is_server = settings_scope(key) == SETTING_SERVER;
     struct settings *settings = is_server ? &apps->settings : &app->settings;
     char scope[16];
-    int code = settings_check(key, value, place, text);
+    int code = settings_check_change(key, value, place, text);
 
     if (code < 0)
         return code;
-    if (settings_when(key) != SETTING_ANY_TIME)
-        return err_set(text, EXIT_OPTION, ERR_STATE, "%s%s%s can only be set before the start",
-                       place, place[0] ? ": " : "", key);
     settings_set(settings, key, value, place, text);
     snprintf(scope, sizeof(scope), "%u:", app->index);
     add_setting(

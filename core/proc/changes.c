@@ -143,6 +143,10 @@ void changes_asked(struct master *master, struct slot *asker, const struct ipc_m
         refuse(asker, message->value, "the server has not started yet");
         return;
     }
+    if (master->state == MASTER_STOPPING) {
+        refuse(asker, message->value, "the server is stopping");
+        return;
+    }
     if (master->changes.count == PENDING_MOST) {
         refuse(asker, message->value, "too many changes at once");
         return;

@@ -202,6 +202,8 @@ bool settings_takes(const char *key, enum setting_form form)
         return true;
     if (form == SETTING_FROM_LIST)
         return setting_is_list(row);
+    if (form == SETTING_FROM_NIL)
+        return row->can_be_none;
     if (form == SETTING_FROM_TRUE || form == SETTING_FROM_FALSE)
         return row->type == TYPE_BOOL || (form == SETTING_FROM_FALSE && row->can_be_false);
     return row->type == TYPE_COUNT || row->type == TYPE_SIZE || row->type == TYPE_SECONDS;
@@ -247,6 +249,17 @@ int settings_check(const char *key, const char *value, const char *where, struct
 
     judge(key, value, &read, where, &code, text);
     return code;
+}
+
+int settings_check_change(const char *key, const char *value, const char *where,
+                          struct err_text *text)
+{
+    int code = settings_check(key, value, where, text);
+
+    if (code < 0 || settings_when(key) == SETTING_ANY_TIME)
+        return code;
+    return err_set(text, EXIT_OPTION, ERR_STATE, "%s%s%s can only be set before the start", where,
+                   where[0] ? ": " : "", key);
 }
 
 static bool is_number(const struct setting_row *row)

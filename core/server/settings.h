@@ -90,6 +90,7 @@ enum setting_form {
     SETTING_FROM_TRUE,
     SETTING_FROM_FALSE,
     SETTING_FROM_LIST,
+    SETTING_FROM_NIL,
 };
 
 /* All defaults; what is in settings before is overwritten, not freed. */
@@ -110,6 +111,11 @@ int settings_set(struct settings *settings, const char *key, const char *value, 
 
 /* The same judgement, and nothing is set. */
 int settings_check(const char *key, const char *value, const char *where, struct err_text *text);
+
+/* The same for a running server, where ERR_STATE is the answer for a key that is read at the start.
+ */
+int settings_check_change(const char *key, const char *value, const char *where,
+                          struct err_text *text);
 
 /* The same for a key whose value is a number (of bytes, milliseconds, 0 or 1), which is given
  * back. ERR_NOT_FOUND also for a key of another type. */

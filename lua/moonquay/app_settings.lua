@@ -5,15 +5,15 @@ local flatten = require("moonquay.flat_settings")
 
 local app_settings = {}
 
--- A group of which nothing is set: timeouts = {}.
-local function is_empty_group(option)
+--- A group of which nothing is set: timeouts = {}.
+function app_settings.is_empty_group(option)
   return option.is_list and option.value == "" and core.is_option_group(option.key)
 end
 
 local function apply_one(app, option, level)
   if option.key == "authentication.schemes" and type(option.value) == "function" then
     app.authenticate = option.value
-  elseif not is_empty_group(option) then
+  elseif not app_settings.is_empty_group(option) then
     core.set_option(option.key, option.value, level + 1, option.is_list)
   end
 end

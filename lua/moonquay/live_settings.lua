@@ -3,6 +3,7 @@
 -- what moonquay.app { … } says.
 
 local core = require("moonquay.core")
+local app_settings = require("moonquay.app_settings")
 local flatten = require("moonquay.flat_settings")
 
 local live_settings = {}
@@ -40,14 +41,38 @@ function meta:__index(key)
   return value
 end
 
-function meta:__newindex(key, value)
-  local name = names[self] .. tostring(key)
+-- What an assignment sets: one option, or those of a group.
+local function options_of(name, value, level)
   if value == nil then
-    value = "none" -- those that can be absent say so
+    return { { key = name } }
   end
   local options, message = flatten({ [name] = value })
   if not options then
-    error(message, 2)
+    error(message, level + 1)
+  end
+  local set = {}
+  for _, option in ipairs(options) do
+    if not app_settings.is_empty_group(option) then
+      set[#set + 1] = option
+    end
+  end
+  return set
+end
+
+-- All or none of a group: what the server will refuse is known before it is asked for the first.
+local function judge(options, level)
+  for _, option in ipairs(options) do
+    local wrong = core.judge("set", option.key, option.value, level + 1, option.is_list)
+    if wrong then
+      error(wrong, 0) -- it names the place
+    end
+  end
+end
+
+function meta:__newindex(key, value)
+  local options = options_of(names[self] .. tostring(key), value, 2)
+  if not core.loading() then
+    judge(options, 2)
   end
   for _, option in ipairs(options) do
     set_one(option, 2)
