@@ -78,7 +78,7 @@ void vm_answer(struct vm *vm, unsigned number, const char *wrong, const char *re
 
 void vm_set_addresses(struct vm *vm, struct span addresses)
 {
-    vm->addresses = addresses;
+    vm->addresses = addresses.at ? addresses : SPAN(""); /* none is not unknown */
 }
 
 /* ---- ask ---- */

@@ -4,7 +4,8 @@
 
 #include <lua.h>
 
-/* core.ask, judge, option, addresses, loading and check_prefix, into the table on top of the stack. */
+/* core.ask, judge, option, addresses, loading and check_prefix, into the table on top of the stack.
+ */
 void l_server_open(lua_State *L);
 
 #endif

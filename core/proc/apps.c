@@ -478,7 +478,7 @@ int apps_listen(struct apps *apps, struct served_app *app, struct endpoints *end
 }
 
 struct ownership {
-    const struct url_prefix *prefix;
+    const struct url_prefix *prefix, *published;
     const struct served_app *owner;
 };
 
@@ -486,8 +486,10 @@ static void find_owner(void *context, const struct url_prefix *prefix, void *val
 {
     struct ownership *ownership = context;
 
-    if (url_prefix_equal(prefix, ownership->prefix))
+    if (url_prefix_equal(prefix, ownership->prefix)) {
         ownership->owner = value;
+        ownership->published = prefix;
+    }
 }
 
 int apps_unlisten(struct apps *apps, struct served_app *app, struct endpoints *endpoints,
@@ -503,11 +505,13 @@ int apps_unlisten(struct apps *apps, struct served_app *app, struct endpoints *e
 
     prefix_table_each(apps->prefixes, find_owner, &ownership);
     if (ownership.owner == app) {
+        const char *published = ownership.published->text; /* may differ in case */
+
+        snprintf(scope, sizeof(scope), "%u:", app->index);
+        add_pair(change, scope, IPC_DROP_PREFIX, published);
+        pairs_add(reply, "ok", published);
         prefix_table_remove(apps->prefixes, &parsed);
         endpoints_remove(endpoints, &parsed);
-        snprintf(scope, sizeof(scope), "%u:", app->index);
-        add_pair(change, scope, IPC_DROP_PREFIX, parsed.text);
-        pairs_add(reply, "ok", parsed.text);
     } else {
         code = err_set(text, EXIT_OPTION, ERR_NOT_FOUND, "%.300s is no prefix of %s", parsed.text,
                        app->path);

@@ -41,34 +41,38 @@ void changes_fini(struct changes *changes)
         change_free(changes, LIST_OWNER(changes->pending.next, struct change, node));
 }
 
-static bool holds_everywhere(const struct master *master, unsigned version)
+/* The version of the last change that holds in all workers. */
+static unsigned held_version(const struct master *master)
 {
+    unsigned version = master->changes.version;
+
     for (unsigned i = 0; i < master->slot_count; i++) {
         const struct slot *slot = master->slots[i];
 
         if (slot->told && (int)(version - slot->applied) > 0)
-            return false;
+            version = slot->applied;
     }
-    return true;
+    return version;
 }
 
+/* The sockets first: who hears that a port is closed will find it so. */
 void changes_settle(struct master *master)
 {
     struct changes *changes = &master->changes;
     struct list *node = changes->pending.next;
+    unsigned version = held_version(master);
 
+    endpoints_close_unused(&master->endpoints, version);
     while (node != &changes->pending) {
         struct change *change = LIST_OWNER(node, struct change, node);
 
         node = node->next;
-        if (!holds_everywhere(master, change->version))
+        if ((int)(change->version - version) > 0)
             continue;
         if (change->generation == slot_generation(change->asker))
             slot_post(change->asker, IPC_REPLY, change->number, buf_span(&change->reply));
         change_free(changes, change);
     }
-    if (list_empty(&changes->pending))
-        endpoints_close_unused(&master->endpoints);
 }
 
 static void refuse(struct slot *asker, unsigned number, const char *why)
@@ -83,7 +87,7 @@ static void refuse(struct slot *asker, unsigned number, const char *why)
 /* The sockets that the change opened lie behind the first known ones; those it left have no use. */
 static void tell_everybody(struct master *master, struct span change, unsigned last_id)
 {
-    unsigned version = ++master->changes.version;
+    unsigned version = master->changes.version;
 
     for (unsigned i = 0; i < master->slot_count; i++) {
         struct slot *slot = master->slots[i];
@@ -151,11 +155,13 @@ void changes_asked(struct master *master, struct slot *asker, const struct ipc_m
         refuse(asker, message->value, "too many changes at once");
         return;
     }
+    master->endpoints.version = master->changes.version + 1;
     if (perform(master, &master->apps.at[number], asked, &change, &reply, &text) < 0) {
         refuse(asker, message->value, text.text);
     } else {
         struct change *made = mem_zalloc(sizeof(*made));
 
+        master->changes.version = master->endpoints.version;
         tell_everybody(master, buf_span(&change), last_id);
         made->asker = asker;
         made->generation = slot_generation(asker);

@@ -245,17 +245,19 @@ void endpoints_remove(struct endpoints *endpoints, const struct url_prefix *pref
     for (unsigned i = 0; i < wanted.count; i++) {
         struct endpoint *endpoint = find(endpoints, &wanted.addrs[i]);
 
-        if (endpoint) /* none: an optional one that the machine does not have */
-            endpoint->uses--;
+        if (endpoint == NULL) /* an optional one that the machine does not have */
+            continue;
+        endpoint->uses--;
+        endpoint->left = endpoints->version;
     }
 }
 
-void endpoints_close_unused(struct endpoints *endpoints)
+void endpoints_close_unused(struct endpoints *endpoints, unsigned version)
 {
     unsigned kept = 0;
 
     for (unsigned i = 0; i < endpoints->count; i++)
-        if (endpoints->at[i].uses > 0)
+        if (endpoints->at[i].uses > 0 || (int)(endpoints->at[i].left - version) > 0)
             endpoints->at[kept++] = endpoints->at[i];
         else
             close_sockets(&endpoints->at[i], endpoints->slots);

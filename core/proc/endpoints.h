@@ -18,13 +18,14 @@ struct endpoint {
     struct net_addr addr;
     bool https;
     unsigned uses; /* prefixes */
+    unsigned left; /* the version of the change that left it without a use */
     int *sockets;  /* one a slot */
 };
 
-/* slots is set before the first is opened. */
+/* slots is set before the first is opened; version is that of the change which is made now. */
 struct endpoints {
     struct endpoint *at;
-    unsigned count, slots, last_id;
+    unsigned count, slots, last_id, version;
 };
 
 /* How many addresses so many prefixes need at most: for a check of descriptors. */
@@ -37,9 +38,12 @@ unsigned endpoints_needed(const struct url_prefix *prefixes, size_t count);
  */
 int endpoints_add(struct endpoints *endpoints, struct url_prefix *prefix, struct err_text *text);
 
-/* Counts the prefix out. Entries without a use stay open until endpoints_close_unused. */
+/*
+ * Counts the prefix out. Entries without a use stay open until endpoints_close_unused is told that
+ * the change which left them, or a later one, holds in all workers.
+ */
 void endpoints_remove(struct endpoints *endpoints, const struct url_prefix *prefix);
-void endpoints_close_unused(struct endpoints *endpoints);
+void endpoints_close_unused(struct endpoints *endpoints, unsigned version);
 void endpoints_close_all(struct endpoints *endpoints);
 
 #endif
