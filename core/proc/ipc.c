@@ -218,11 +218,27 @@ void ipc_unwatch(struct ipc_channel *channel)
     channel->waiting_bytes = 0;
 }
 
+static void give_up_reserve(struct ipc_channel *channel)
+{
+    while (channel->reserve_count > 0)
+        close(channel->reserve[--channel->reserve_count]);
+}
+
+void ipc_reserve(struct ipc_channel *channel)
+{
+    int fd;
+
+    while (channel->reserve_count < IPC_MAX_FDS &&
+           (fd = fcntl(channel->fd, F_DUPFD_CLOEXEC, 3)) >= 0)
+        channel->reserve[channel->reserve_count++] = fd;
+}
+
 void ipc_close(struct ipc_channel *channel)
 {
     if (channel->fd < 0)
         return;
     ipc_unwatch(channel);
+    give_up_reserve(channel);
     buf_fini(&channel->pieces);
     close(channel->fd);
     channel->fd = -1;
@@ -281,11 +297,16 @@ int ipc_receive(struct ipc_channel *channel, struct ipc_message *message)
     struct header header;
     int code;
 
+    bool reserves = channel->reserve_count > 0;
+
     message->text = (struct buf){0};
     message->fd_count = 0;
+    give_up_reserve(channel);
     do
         code = receive_datagram(channel, &header, message);
     while (code == 0 && header.kind == IPC_PIECE);
+    if (reserves)
+        ipc_reserve(channel);
     if (code < 0) {
         ipc_message_fini(message);
         return code;

@@ -50,7 +50,7 @@ enum { IPC_LOG_ERROR = 1, IPC_LOG_ACCESS = 2, IPC_LOG_HTTP_ERROR = 4 };
 #define IPC_DATAGRAM_BYTES 32768
 #define IPC_TEXT_BYTES     (16 << 20)
 #define IPC_WAITING_BYTES  (64 << 20) /* that an end does not take; then it counts as stuck */
-#define IPC_MAX_FDS        8
+#define IPC_MAX_FDS        4
 
 struct ipc_message {
     enum ipc_kind kind;
@@ -69,6 +69,8 @@ struct ipc_channel {
     struct buf pieces;                          /* of a message that is not complete */
     struct list waiting;                        /* to be sent */
     size_t waiting_bytes;
+    int reserve[IPC_MAX_FDS]; /* see ipc_reserve */
+    unsigned reserve_count;
 };
 
 /* Two connected ends, non-blocking and close-on-exec. 0 or an error. */
@@ -80,6 +82,12 @@ void ipc_open(struct ipc_channel *channel, int fd);
 /* From now on the loop sends what waits and calls ready. */
 void ipc_watch(struct ipc_channel *channel, struct loop *loop,
                void (*ready)(struct ipc_channel *channel));
+
+/*
+ * Holds descriptors for those that come with messages, so that an end that has no other left, for
+ * connections say, can receive them all the same.
+ */
+void ipc_reserve(struct ipc_channel *channel);
 
 /* No call of ready any more; what waits is dropped. */
 void ipc_unwatch(struct ipc_channel *channel);

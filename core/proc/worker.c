@@ -473,6 +473,7 @@ static void run(struct worker *worker)
     loop_on_turn(worker->loop, on_turn, worker);
     on_heartbeat(&worker->heartbeat);
     ipc_watch(&worker->ipc, worker->loop, on_message);
+    ipc_reserve(&worker->ipc);
     worker_apps_prepare(worker);
     on_message(&worker->ipc); /* the log files, before an app can write to them */
     if (worker->state != WORKER_STOPPING)
