@@ -370,6 +370,33 @@ static void fail_with(struct request *request, const char *message)
     lua_pop(L, 2);
 }
 
+/* The error at index is a table that we have made. */
+static bool is_own_error(lua_State *L, int index)
+{
+    if (lua_type(L, index) != LUA_TTABLE || !lua_getmetatable(L, index))
+        return false;
+    l_push_error_meta(L);
+    bool ours = lua_rawequal(L, -1, -2);
+
+    lua_pop(L, 2);
+    return ours;
+}
+
+/* The handler passes on that its time is over, which has been told. */
+static bool is_time_over(const struct request *request, lua_State *L, int index)
+{
+    index = lua_absindex(L, index);
+    if (request->cancel != ERR_TIMEOUT || !is_own_error(L, index))
+        return false;
+    lua_pushliteral(L, "code");
+    lua_rawget(L, index);
+    bool over =
+        lua_type(L, -1) == LUA_TSTRING && strcmp(lua_tostring(L, -1), err_name(ERR_TIMEOUT)) == 0;
+
+    lua_pop(L, 1);
+    return over;
+}
+
 /*
  * An error of our own that says its status is an answer, not a fault, unless it says 500 or more.
  * Another table's field of that name, such as a foreign server's answer, means something else.
@@ -379,13 +406,7 @@ static int status_of_error(lua_State *L, int index)
     lua_Integer status = 0;
 
     index = lua_absindex(L, index);
-    if (lua_type(L, index) != LUA_TTABLE || !lua_getmetatable(L, index))
-        return 0;
-    l_push_error_meta(L);
-    bool ours = lua_rawequal(L, -1, -2);
-
-    lua_pop(L, 2);
-    if (!ours)
+    if (!is_own_error(L, index))
         return 0;
     lua_pushliteral(L, "status");
     lua_rawget(L, index);
@@ -400,6 +421,8 @@ static bool is_fault(const struct request *request, lua_State *L)
 {
     int status = status_of_error(L, -1);
 
+    if (is_time_over(request, L, -1))
+        return false;
     return status == 0 || status >= 500 || request->stage == STAGE_AFTER;
 }
 
@@ -416,7 +439,10 @@ static void request_failed(struct request *request, int status)
     lua_pushvalue(request->task->T, -1);
     lua_xmove(request->task->T, L, 1);
     if (request->task->killed && request->cancel) {
-        log_failure(request, "handler_closed", "the client left and the handler went on", NULL);
+        log_failure(request, "handler_closed",
+                    request->cancel == ERR_TIMEOUT ? "its time was over and the handler went on"
+                                                   : "the client left and the handler went on",
+                    NULL);
     } else if (is_fault(request, L)) {
         const char *text = lua_tostring(L, -2), *stack = text ? strchr(text, '\n') : NULL;
 

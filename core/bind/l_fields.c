@@ -176,7 +176,7 @@ static void check_changeable(lua_State *L, struct request_box *box)
 {
     struct exchange *exchange = box->request->exchange;
 
-    if (box->which == FIELDS_REQUEST)
+    if (box->which == FIELDS_REQUEST || exchange_void(exchange))
         return;
     if (box->which == FIELDS_TRAILERS ? exchange->phase >= EXCHANGE_FINISHED
                                       : exchange->phase >= EXCHANGE_STARTED)

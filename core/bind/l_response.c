@@ -16,11 +16,15 @@
 
 enum { VALUE_HEADERS = 1 };
 
-static void check_unstarted(lua_State *L, struct request *request, const char *what)
+/* False: nobody gets the answer, and what a handler still does to it is no mistake, but nothing. */
+static bool check_unstarted(lua_State *L, struct request *request, const char *what)
 {
+    if (exchange_void(request->exchange))
+        return false;
     if (request->exchange->phase >= EXCHANGE_STARTED)
         luaL_error(L, "the response started at %s: its %s can no longer be changed",
                    request->started_at ? request->started_at : "the end of the handler", what);
+    return true;
 }
 
 /* Remembers where a response is started by Lua code, for check_unstarted. */
@@ -41,9 +45,9 @@ static int write_failed(lua_State *L, struct request *request, int code)
 {
     if (code == ERR_TOO_LARGE)
         return luaL_error(L, "more content than the Content-Length header says");
-    if (code == ERR_STATE)
+    if (code == ERR_STATE && !exchange_void(request->exchange))
         return luaL_error(L, "the response has been finished");
-    if (code == ERR_CLOSED && request->cancel)
+    if ((code == ERR_CLOSED || code == ERR_STATE) && request->cancel)
         code = request->cancel; /* the same, more exactly */
     /* Something is missing: the client must not take what it got for the whole answer. */
     if (request->cancel || request->exchange->phase == EXCHANGE_STARTED)
@@ -250,7 +254,8 @@ static int response_json(lua_State *L)
     struct buf text = {0};
 
     luaL_checkany(L, 2);
-    check_unstarted(L, request, "content");
+    if (!check_unstarted(L, request, "content"))
+        return write_failed(L, request, ERR_CLOSED);
     begin_write(L, request); /* may raise: before there is a text to lose */
     if (!lua_isnoneornil(L, 3)) {
         lua_Integer status = luaL_checkinteger(L, 3);
@@ -426,28 +431,31 @@ static void set_status(lua_State *L, struct request *request)
 {
     int is_integer;
     lua_Integer status = lua_tointegerx(L, 3, &is_integer);
+    bool counts = check_unstarted(L, request, "status");
 
-    check_unstarted(L, request, "status");
     if (!is_integer || status < 200 || status > 999)
         luaL_error(L, "a status is a whole number from 200 to 999, not %s",
                    luaL_tolstring(L, 3, NULL));
-    request->exchange->status = (int)status;
+    if (counts)
+        request->exchange->status = (int)status;
 }
 
 static void set_reason(lua_State *L, struct request *request)
 {
     struct span reason = lua_isnil(L, 3) ? SPAN_NONE : l_check_span(L, 3);
+    bool counts = check_unstarted(L, request, "reason");
 
-    check_unstarted(L, request, "reason");
     if (!field_value_valid(reason))
         luaL_error(L, "a reason phrase cannot hold control characters");
-    request->exchange->reason =
-        reason.at ? arena_copy(&request->exchange->arena, reason) : SPAN_NONE;
+    if (counts)
+        request->exchange->reason =
+            reason.at ? arena_copy(&request->exchange->arena, reason) : SPAN_NONE;
 }
 
 static void replace_headers(lua_State *L, struct request *request)
 {
-    check_unstarted(L, request, "headers");
+    if (!check_unstarted(L, request, "headers"))
+        return;
     fields_init(&request->exchange->fields, &request->exchange->arena);
     l_fields_from_table(L, 3, request, &request->exchange->fields);
 }

@@ -135,6 +135,12 @@ int exchange_flush(struct exchange *exchange);
 #define EXCHANGE_WHOLE 65536
 int exchange_finish(struct exchange *exchange, struct span data);
 
+/* Nobody gets the handler's answer: the client has left, or the server has answered for it. */
+static inline bool exchange_void(const struct exchange *exchange)
+{
+    return exchange->overdue || exchange->phase == EXCHANGE_ABORTED;
+}
+
 /* Drops fields, trailers and status that were set, for an error answer. Only before the start. */
 void exchange_reset_response(struct exchange *exchange);
 

@@ -36,12 +36,22 @@ function handlers.heeds()
   local _, err = core.sleep(3600)
   core.log("info", "left with " .. err.code)
 end
+function handlers.answers_late(res)
+  core.sleep(3600)
+  res.status = 504
+  res.reason = "Late"
+  res.headers["X-Late"] = "yes"
+  res.headers = { ["X-Late"] = "yes" }
+  local _, err = res:json({ late = true })
+  core.log("info", "the late answer got " .. err.code)
+  return "too late"
+end
 
 return function(req, res)
   local handler = handlers[req.path:sub(2)]
   if handler then
     core.log("info", "handles " .. req.path)
-    return handler()
+    return handler(res)
   end
   return "ok"
 end
@@ -114,5 +124,13 @@ describe("A handler whose client left", function()
     stop()
     assert.equal(1, select(2, s:stderr():gsub("task_closed", "")))
     assert.equal(1, select(2, s:stderr():gsub("handler_closed", "")))
+  end)
+
+  it("makes no mistake when it still answers", function()
+    visit("/answers_late")
+    s:await("the late answer got reset")
+    stop()
+    assert.is_nil(s:stderr():find("handler_failed", 1, true), s:stderr())
+    assert.matches('" 000 0 "%-" "%-" %x+%-%x+ aborted\n', dir:read("access"))
   end)
 end)
