@@ -298,7 +298,7 @@ describe("A prefix of a running app (reference section 2.4)", function()
       sees("", "/pathbase/x")
       assert.equal(prefix, call("listen", prefix))
       sees("/pathbase", "/x")
-      assert.equal((prefix:gsub("pathbase", "PATHBASE")), call("unlisten", prefix:upper()))
+      assert.equal(prefix, call("unlisten", prefix:upper()))
     end
     sees("", "/pathbase/x")
     assert.equal(0, s:stop())
