@@ -15,8 +15,10 @@
 #include "bind/vm_priv.h"
 #include "route/url_prefix.h"
 
-#define QUESTION_TYPE "moonquay.question"
-#define NUMBERS       (1u << 24) /* leaves room for the app's index in the same word */
+#define QUESTION_TYPE  "moonquay.question"
+#define NUMBERS        (1u << 24)  /* leaves room for the app's index in the same word */
+#define QUESTIONS_MOST 1024        /* without an answer */
+#define VALUE_MOST     (32 * 1024) /* bytes; no value that can be changed is as long */
 
 /* Lies on the stack of the task that waits, so it ends with it. */
 struct l_question {
@@ -26,11 +28,19 @@ struct l_question {
     char *wrong, *result;
 };
 
+/* Nobody waits for the answer any more, or it is there. */
+static void close_question(struct vm *vm, struct l_question *self)
+{
+    if (!list_empty(&self->node))
+        vm->question_count--;
+    list_remove(&self->node);
+}
+
 static int question_gc(lua_State *L)
 {
     struct l_question *self = luaL_checkudata(L, 1, QUESTION_TYPE);
 
-    list_remove(&self->node);
+    close_question(vm_of(L), self);
     mem_free(self->wrong);
     mem_free(self->result);
     self->wrong = self->result = NULL;
@@ -49,6 +59,7 @@ static struct l_question *push_question(lua_State *L, struct vm *vm)
     }
     lua_setmetatable(L, -2);
     list_append(&vm->questions, &self->node);
+    vm->question_count++;
     return self;
 }
 
@@ -67,7 +78,7 @@ void vm_answer(struct vm *vm, unsigned number, const char *wrong, const char *re
 
         if (question->number != number)
             continue;
-        list_remove(&question->node);
+        close_question(vm, question);
         question->wrong = wrong ? mem_strdup(wrong) : NULL;
         question->result = result ? mem_strdup(result) : NULL;
         if (question->waiter)
@@ -90,6 +101,7 @@ static int answered_k(lua_State *L, int status, lua_KContext context)
 
     (void)status;
     (void)context;
+    close_question(vm_of(L), question);
     if (code < 0)
         return l_fail(L, code, NULL);
     if (question->wrong)
@@ -132,6 +144,19 @@ static bool take_question(lua_State *L, struct vm_question *question, struct err
     return true;
 }
 
+/*
+ * What nobody could answer well stays here: the way to the server has room for so much and no more,
+ * and a worker for which there is none ends.
+ */
+static const char *too_much(lua_State *L, const struct vm *vm)
+{
+    if (vm->ask == NULL)
+        return NULL;
+    if (lua_rawlen(L, 2) + lua_rawlen(L, 3) > VALUE_MOST)
+        return "what is longer than 32 KiB cannot be changed while the server runs";
+    return vm->question_count < QUESTIONS_MOST ? NULL : "too many changes at once";
+}
+
 /* Without a server around it the state's own settings are changed. */
 static int set_here(lua_State *L, struct vm *vm, const struct vm_question *question)
 {
@@ -171,6 +196,8 @@ static int l_ask(lua_State *L)
 
     if (!take_question(L, &question, &wrong))
         return l_fail(L, ERR_INVALID, wrong.text);
+    if (too_much(L, vm))
+        return l_fail(L, ERR_LIMIT, too_much(L, vm));
     if (vm->ask == NULL)
         return set_here(L, vm, &question);
     struct task *task = task_waiter(L);

@@ -82,6 +82,7 @@ struct vm {
     void (*ask)(void *owner, unsigned number, const struct vm_question *question);
     void *ask_owner;
     struct list questions; /* without an answer yet */
+    unsigned question_count;
     unsigned last_question;
     struct span addresses; /* of the app, each ended by a NUL; no pointer before the start */
     void (*idle)(void *owner);

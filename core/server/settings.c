@@ -10,6 +10,8 @@
 #include "base/mem.h"
 #include "server/settings_priv.h"
 
+#define LONGEST_KEY 64 /* that may be a mistyped one */
+
 static const void *field_of(const struct settings *settings, const struct setting_row *row)
 {
     return (const char *)settings + row->at;
@@ -111,12 +113,15 @@ static size_t distance(const char *from, const char *to)
     return costs[width];
 }
 
-/* A key that was perhaps meant; NULL when none is near. A group's name may be left out. */
+/* A key that was perhaps meant; NULL when none is near. A group's name may be left out. A text far
+ * longer than any key is not compared: that would take its length times theirs. */
 static const char *nearest(const char *key)
 {
     const char *best = NULL;
-    size_t least = 1 + (strlen(key) + 2) / 4;
+    size_t length = strlen(key), least = 1 + (length + 2) / 4;
 
+    if (length > LONGEST_KEY)
+        return NULL;
     for (size_t i = 0; i < setting_row_count; i++) {
         const char *known = setting_rows[i].key, *dot = strchr(known, '.');
         size_t whole = distance(key, known);

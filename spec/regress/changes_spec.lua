@@ -12,9 +12,29 @@ app:get("/set", function(req)
   end
   return "set"
 end)
-app:get("/pid", function()
-  local file <close> = io.open("/proc/self/stat")
-  return file:read("n") .. ""
+app:get("/long/:key", function(req)
+  local key, value = req.params.key, ("x"):rep(17 << 20)
+  if key == "listen" then -- app:listen looks at it first
+    return tostring((require("moonquay.core").ask(key, "url_prefixes", value)))
+  end
+  local ok = pcall(function()
+    if key == "key" then app.settings[value] = 1 else app.settings[key] = value end
+  end)
+  return ok and "set" or "nil"
+end)
+app:get("/many", function()
+  local tasks, set = {}, 0
+  for i = 1, 5000 do
+    tasks[i] = moonquay.spawn(function()
+      app.settings.max_accepts = i
+      set = set + 1
+    end)
+  end
+  for i = 1, #tasks do
+    local ok, err = tasks[i]:join()
+    assert(ok or tostring(err) == "too many changes at once", err)
+  end
+  return set > 0 and app.settings.max_accepts > 0 and "some" or "none"
 end)
 return app]]
 
@@ -36,4 +56,33 @@ describe("A watchdog that is set while the server runs", function()
       end
     end)
   end
+end)
+
+describe("What an app changes and cannot", function()
+  local s
+
+  before_each(function()
+    s = server.start({ app = APP })
+  end)
+
+  after_each(server.stop_all)
+
+  -- The worker and the master that have been asked still serve.
+  local function stop()
+    assert.equal("set", s:get("/set?max_accepts=7").body)
+    assert.is_nil(s:stderr():find("worker_"))
+    assert.equal(0, s:stop())
+  end
+
+  for _, key in ipairs({ "key", "server_header", "listen" }) do
+    it("is refused at once when it is longer than any message: " .. key, function()
+      assert.equal("nil", s:get("/long/" .. key).body)
+      stop()
+    end)
+  end
+
+  it("is refused when too much waits for an answer", function()
+    assert.equal("some", s:get("/many").body)
+    stop()
+  end)
 end)
