@@ -22,6 +22,17 @@ app:get("/long/:key", function(req)
   end)
   return ok and "set" or "nil"
 end)
+app:post("/last", function(req)
+  moonquay.log.info("the last one runs")
+  assert(req.body:read("a")) -- which comes when the server stops
+  local ok, err = pcall(function() app.settings.max_accepts = 99 end)
+  local list = { tostring(err), app.settings.max_accepts }
+  for _, name in ipairs({ "listen", "unlisten" }) do
+    local _, wrong = app[name](app, app.addresses[1])
+    list[#list + 1] = tostring(wrong)
+  end
+  return table.concat(list, "\n")
+end)
 app:get("/many", function()
   local tasks, set = {}, 0
   for i = 1, 5000 do
@@ -84,5 +95,23 @@ describe("What an app changes and cannot", function()
   it("is refused when too much waits for an answer", function()
     assert.equal("some", s:get("/many").body)
     stop()
+  end)
+end)
+
+describe("A server that stops", function()
+  after_each(server.stop_all)
+
+  it("changes nothing any more, and says so", function()
+    local s = server.start({ app = APP, options = { "--set", "max_accepts=7" } })
+    local connection = s:connect()
+    connection:send("POST /last HTTP/1.1\r\nHost: h\r\nContent-Length: 1\r\n\r\n")
+    s:await("the last one runs")
+    s:signal("TERM")
+    s:await("stopping")
+    connection:send("x")
+    local stopping = "the server is stopping"
+    assert.equal(table.concat({ stopping, 7, stopping, stopping }, "\n"),
+      connection:response().body)
+    assert.same({ exit = 0 }, s:wait(10))
   end)
 end)
