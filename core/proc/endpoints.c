@@ -76,26 +76,6 @@ static bool port_is_ours(const struct endpoints *endpoints, uint16_t port)
     return false;
 }
 
-unsigned endpoints_needed(const struct url_prefix *prefixes, size_t count)
-{
-    struct endpoint seen[ENDPOINTS_MAX] = {0};
-    struct endpoints endpoints = {.at = seen};
-    unsigned needed = 0;
-
-    for (size_t i = 0; i < count; i++) {
-        struct wanted wanted = wanted_by(&prefixes[i]);
-
-        for (unsigned j = 0; j < wanted.count; j++) {
-            if (wanted.addrs[j].port != 0 && find(&endpoints, &wanted.addrs[j]))
-                continue;
-            needed++;
-            if (endpoints.count < ENDPOINTS_MAX)
-                seen[endpoints.count++].addr = wanted.addrs[j];
-        }
-    }
-    return needed;
-}
-
 /* ---- one address ---- */
 
 static void close_sockets(struct endpoint *endpoint, unsigned slots)
@@ -137,6 +117,11 @@ static int open_address(struct endpoints *endpoints, struct net_addr *addr, bool
     if (endpoints->count == ENDPOINTS_MAX)
         return err_set(text, EXIT_OPTION, ERR_LIMIT, "more than %d socket addresses",
                        ENDPOINTS_MAX);
+    if (endpoints->count == endpoints->most)
+        return err_set(text, EXIT_DESCRIPTORS, ERR_LIMIT,
+                       "more than %u socket addresses need more file descriptors than are allowed "
+                       "(ulimit -n)",
+                       endpoints->most);
     fresh.sockets = no_sockets(endpoints->slots);
     code = listener_bind(addr, !port_is_ours(endpoints, addr->port) || addr->port == 0, text);
     fresh.addr = *addr;

@@ -22,14 +22,15 @@ struct endpoint {
     int *sockets;  /* one a slot */
 };
 
-/* slots is set before the first is opened; version is that of the change which is made now. */
+/*
+ * slots and most are set before the first is opened; version is that of the change which is made
+ * now.
+ */
 struct endpoints {
     struct endpoint *at;
     unsigned count, slots, last_id, version;
+    unsigned most; /* for so many there are descriptors; what is left starts workers */
 };
-
-/* How many addresses so many prefixes need at most: for a check of descriptors. */
-unsigned endpoints_needed(const struct url_prefix *prefixes, size_t count);
 
 /*
  * Opens what the prefix needs, or counts it in where that is open already; a port 0 is chosen and

@@ -90,6 +90,18 @@ static int check_descriptors(unsigned workers, unsigned addresses, struct err_te
                    needed, workers, (unsigned long long)limit.rlim_max);
 }
 
+/* For how many addresses there are descriptors besides. */
+static unsigned most_addresses(unsigned workers)
+{
+    struct rlimit limit;
+    unsigned long long all;
+
+    if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
+        return ENDPOINTS_MAX;
+    all = (limit.rlim_cur - SPARE_DESCRIPTORS) / workers - WORKER_DESCRIPTORS;
+    return all < ENDPOINTS_MAX ? (unsigned)all : ENDPOINTS_MAX;
+}
+
 /* ---- the start */
 
 /* The server can do without, unless it was told where. False when the start has failed. */
@@ -105,6 +117,18 @@ static bool open_control(struct master *master)
     return false;
 }
 
+static int open_addresses(struct master *master, unsigned workers, struct span asked,
+                          struct err_text *text)
+{
+    int code = check_descriptors(workers, 2, text);
+
+    if (code < 0)
+        return code;
+    master->endpoints.slots = workers;
+    master->endpoints.most = most_addresses(workers);
+    return apps_open(&master->apps, &master->endpoints, asked, text);
+}
+
 void master_apps_loaded(struct master *master, struct span asked)
 {
     unsigned workers;
@@ -115,9 +139,8 @@ void master_apps_loaded(struct master *master, struct span asked)
         master_fail(master, text.exit_code, "%s", text.text);
         return;
     }
-    workers = master->endpoints.slots = (unsigned)master->apps.settings.workers;
-    if (check_descriptors(workers, 2, &text) < 0 ||
-        apps_open(&master->apps, &master->endpoints, asked, &text) < 0) {
+    workers = (unsigned)master->apps.settings.workers;
+    if (open_addresses(master, workers, asked, &text) < 0) {
         master_fail(master, text.exit_code, "%s", text.text);
         return;
     }

@@ -1,3 +1,4 @@
+local await = require("spec.support.await")
 local server = require("spec.support.server")
 local sys = require("moonquay.probe").sys
 
@@ -32,6 +33,13 @@ app:post("/last", function(req)
     list[#list + 1] = tostring(wrong)
   end
   return table.concat(list, "\n")
+end)
+app:get("/ports", function()
+  for i = 1, 100 do
+    local ok, err = app:listen("http://127.0.0.1:0/")
+    if not ok then return i .. " " .. err.message end
+  end
+  return "no end"
 end)
 app:get("/many", function()
   local tasks, set = {}, 0
@@ -95,6 +103,25 @@ describe("What an app changes and cannot", function()
   it("is refused when too much waits for an answer", function()
     assert.equal("some", s:get("/many").body)
     stop()
+  end)
+end)
+
+describe("An address that the server listens to", function()
+  after_each(server.stop_all)
+
+  it("takes no descriptor that a worker will need", function()
+    local s = server.start({
+      app = APP, options = { "--workers", "2" },
+      wrap = { "sh", "-c", 'ulimit -n 120; exec "$@"', "sh" },
+    })
+    local refused = s:get("/ports").body
+    assert.truthy(refused:find("^26 http://127.0.0.1:0/: more than 26 socket addresses "), refused)
+    assert(sys.kill(s:workers()[1], "KILL"))
+    s:await("worker_died")
+    await("two workers again", function() return #s:workers() == 2 end)
+    assert.equal("set", s:get("/set?max_accepts=7").body)
+    assert.is_nil(s:stderr():find("spawn_failed"))
+    assert.equal(0, s:stop())
   end)
 end)
 
