@@ -139,6 +139,12 @@ static int new_server(lua_State *L)
     return 1;
 }
 
+void local_servers_apply(struct vm *vm)
+{
+    for (struct local_server *local = vm->local_servers; local; local = local->next)
+        app_apply_settings(local->served);
+}
+
 static int server_connect(lua_State *L)
 {
     struct l_server *self = luaL_checkudata(L, 1, SERVER_TYPE);
@@ -146,6 +152,8 @@ static int server_connect(lua_State *L)
     struct l_connection *connection = lua_newuserdatauv(L, sizeof(*connection), 1);
     int ends[2];
 
+    if (self->local == NULL)
+        return luaL_error(L, "the server is closed");
     *connection = (struct l_connection){.fd = -1, .vm = vm_of(L)};
     luaL_setmetatable(L, CONNECTION_TYPE);
     lua_pushvalue(L, 1);

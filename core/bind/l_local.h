@@ -4,7 +4,12 @@
 
 #include <lua.h>
 
+struct vm;
+
 /* Adds server to the core table on top of the stack. */
 void l_local_open(lua_State *L);
+
+/* The state's settings have changed: its servers take that up. */
+void local_servers_apply(struct vm *vm);
 
 #endif

@@ -11,6 +11,7 @@
 #include "base/err.h"
 #include "base/mem.h"
 #include "bind/aux.h"
+#include "bind/l_local.h"
 #include "bind/l_option.h"
 #include "bind/vm_priv.h"
 #include "route/url_prefix.h"
@@ -167,6 +168,7 @@ static int set_here(lua_State *L, struct vm *vm, const struct vm_question *quest
     if (settings_check_change(question->key, question->value, question->place, &text) < 0)
         return l_fail(L, ERR_INVALID, text.text);
     settings_set(vm->settings, question->key, question->value, question->place, &text);
+    local_servers_apply(vm);
     lua_pushboolean(L, 1);
     return 1;
 }
