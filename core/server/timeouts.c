@@ -239,6 +239,10 @@ void timeouts_look(struct conn *conn)
 
     if (conn->state == CONN_CLOSED)
         return;
+    if (conn->pressure_ms == 0 && buf_len(&conn->out) > 0 && least_rate(conn) != SETTING_OFF) {
+        begin_pressure(conn); /* a rate counts that did not when it began; no send may tell us */
+        return;
+    }
     left_ms = next_due(conn).left_ms;
     start(conn, conn->deaf && left_ms > DEAF_MS ? DEAF_MS : left_ms);
 }
