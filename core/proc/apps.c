@@ -15,6 +15,10 @@
 #include "server/hosting.h"
 
 #define GIVER_BYTES 1200
+
+/* What all prefixes take: a worker that starts is told them in one message, beside the settings. */
+#define PREFIX_BYTES_MOST (12 << 20)
+#define PREFIX_KEY_BYTES  6 /* "63:+" and the ends of key and value */
 #define WARNED_WILDCARDS                                                                           \
     8 /* one line each for so many top-level wildcards, then one for the rest */
 
@@ -217,16 +221,18 @@ static int refuse_duplicate(const struct url_prefix *prefix, const struct served
                    prefix->text, other->path, app->path);
 }
 
+static size_t told_bytes(const struct url_prefix *prefix)
+{
+    return strlen(prefix->text) + PREFIX_KEY_BYTES;
+}
+
 /* Takes a prefix into the table, its sockets open. */
-static int take_prefix(struct apps *apps, struct served_app *app, struct endpoints *endpoints,
-                       struct url_prefix *prefix, struct err_text *text)
+static int add_to_table(struct apps *apps, struct served_app *app, struct endpoints *endpoints,
+                        struct url_prefix *prefix, struct err_text *text)
 {
     void *other = NULL;
     int code;
 
-    if (prefix->https)
-        return err_set(text, EXIT_OPTION, ERR_UNSUPPORTED, "%.300s: https is not supported yet",
-                       prefix->text);
     if (prefix->port != 0) {
         code = prefix_table_add(apps->prefixes, prefix, app, &other);
         if (code == ERR_EXISTS)
@@ -242,6 +248,24 @@ static int take_prefix(struct apps *apps, struct served_app *app, struct endpoin
     code = endpoints_add(endpoints, prefix, text);
     if (code == 0)
         CHECK(prefix_table_add(apps->prefixes, prefix, app, &other) == 0); /* the port is new */
+    return code;
+}
+
+static int take_prefix(struct apps *apps, struct served_app *app, struct endpoints *endpoints,
+                       struct url_prefix *prefix, struct err_text *text)
+{
+    int code;
+
+    if (prefix->https)
+        return err_set(text, EXIT_OPTION, ERR_UNSUPPORTED, "%.300s: https is not supported yet",
+                       prefix->text);
+    if (apps->prefix_bytes + told_bytes(prefix) > PREFIX_BYTES_MOST)
+        return err_set(text, EXIT_OPTION, ERR_LIMIT,
+                       "%.300s: the prefixes of all apps take more than %d MiB", prefix->text,
+                       PREFIX_BYTES_MOST >> 20);
+    code = add_to_table(apps, app, endpoints, prefix, text);
+    if (code == 0)
+        apps->prefix_bytes += told_bytes(prefix);
     return code;
 }
 
@@ -511,6 +535,7 @@ int apps_unlisten(struct apps *apps, struct served_app *app, struct endpoints *e
         add_pair(change, scope, IPC_DROP_PREFIX, published);
         pairs_add(reply, "ok", published);
         prefix_table_remove(apps->prefixes, &parsed);
+        apps->prefix_bytes -= told_bytes(&parsed);
         endpoints_remove(endpoints, &parsed);
     } else {
         code = err_set(text, EXIT_OPTION, ERR_NOT_FOUND, "%.300s is no prefix of %s", parsed.text,

@@ -26,6 +26,7 @@ struct apps {
     unsigned count;
     struct settings settings;      /* of the server */
     struct prefix_table *prefixes; /* whose values are served apps; NULL before apps_open */
+    size_t prefix_bytes;           /* of their texts, as a worker is told them */
 };
 
 /* Takes the apps' names and the settings that are known before any is loaded. 0 or the error. */

@@ -68,6 +68,12 @@ static void on_loaded(void *owner, int code, const struct err_text *text)
     CHECK(options_apply(&app->settings, buf_span(&worker->overrides), false, "", &wrong) == 0);
     snprintf(scope, sizeof(scope), "%u:", app->index);
     pairs_add_prefixed(&worker->asked, scope, vm_asked_settings(app->vm));
+    if (buf_len(&worker->asked) > IPC_TEXT_BYTES) {
+        err_set(&wrong, EXIT_OPTION, ERR_TOO_LARGE,
+                "the settings of all apps take more than %d MiB", IPC_TEXT_BYTES >> 20);
+        load_failed(app, &wrong);
+        return;
+    }
     load_next(worker, app->index + 1);
 }
 
