@@ -218,19 +218,26 @@ void ipc_unwatch(struct ipc_channel *channel)
     channel->waiting_bytes = 0;
 }
 
-static void give_up_reserve(struct ipc_channel *channel)
+static void give_up_reserve(struct ipc_channel *channel, unsigned count)
 {
-    while (channel->reserve_count > 0)
+    for (; count > 0 && channel->reserve_count > 0; count--)
         close(channel->reserve[--channel->reserve_count]);
+}
+
+/* Again and again: it is used up by what stays, and other descriptors are free later. */
+static void fill_reserve(struct ipc_channel *channel)
+{
+    int fd;
+
+    while (channel->reserves && channel->reserve_count < IPC_RESERVE &&
+           (fd = fcntl(channel->fd, F_DUPFD_CLOEXEC, 3)) >= 0)
+        channel->reserve[channel->reserve_count++] = fd;
 }
 
 void ipc_reserve(struct ipc_channel *channel)
 {
-    int fd;
-
-    while (channel->reserve_count < IPC_MAX_FDS &&
-           (fd = fcntl(channel->fd, F_DUPFD_CLOEXEC, 3)) >= 0)
-        channel->reserve[channel->reserve_count++] = fd;
+    channel->reserves = true;
+    fill_reserve(channel);
 }
 
 void ipc_close(struct ipc_channel *channel)
@@ -238,7 +245,7 @@ void ipc_close(struct ipc_channel *channel)
     if (channel->fd < 0)
         return;
     ipc_unwatch(channel);
-    give_up_reserve(channel);
+    give_up_reserve(channel, IPC_RESERVE);
     buf_fini(&channel->pieces);
     close(channel->fd);
     channel->fd = -1;
@@ -246,16 +253,23 @@ void ipc_close(struct ipc_channel *channel)
 
 /* ---- receiving ---- */
 
+/* Those for which there was no descriptor are missing at the end. */
 static void take_fds(struct ipc_message *message, struct msghdr *received)
 {
+    int fds[IPC_MAX_FDS];
+
     for (struct cmsghdr *part = CMSG_FIRSTHDR(received); part; part = CMSG_NXTHDR(received, part)) {
         if (part->cmsg_level != SOL_SOCKET || part->cmsg_type != SCM_RIGHTS)
             continue;
         unsigned count = (unsigned)((part->cmsg_len - CMSG_LEN(0)) / sizeof(int));
 
-        CHECK(message->fd_count + count <= IPC_MAX_FDS); /* the control buffer holds no more */
-        memcpy(message->fds + message->fd_count, CMSG_DATA(part), count * sizeof(int));
-        message->fd_count += count;
+        CHECK(count <= IPC_MAX_FDS); /* the control buffer holds no more */
+        memcpy(fds, CMSG_DATA(part), count * sizeof(int));
+        for (unsigned i = 0; i < count; i++)
+            if (message->fd_count < IPC_MAX_FDS)
+                message->fds[message->fd_count++] = fds[i];
+            else
+                close(fds[i]); /* came with a piece: nothing of ours sends that */
     }
 }
 
@@ -286,7 +300,7 @@ static int receive_datagram(struct ipc_channel *channel, struct header *header,
         return ERR_CLOSED;
     take_fds(message, &received);
     if (got < (ssize_t)sizeof(*header) || header->magic != MAGIC || header->version != VERSION ||
-        (received.msg_flags & (MSG_TRUNC | MSG_CTRUNC)))
+        (received.msg_flags & MSG_TRUNC))
         return ERR_INVALID;
     buf_added(&channel->pieces, (size_t)got - sizeof(*header));
     return buf_len(&channel->pieces) > IPC_TEXT_BYTES ? ERR_INVALID : 0;
@@ -297,16 +311,13 @@ int ipc_receive(struct ipc_channel *channel, struct ipc_message *message)
     struct header header;
     int code;
 
-    bool reserves = channel->reserve_count > 0;
-
     message->text = (struct buf){0};
     message->fd_count = 0;
-    give_up_reserve(channel);
+    give_up_reserve(channel, IPC_MAX_FDS);
     do
         code = receive_datagram(channel, &header, message);
     while (code == 0 && header.kind == IPC_PIECE);
-    if (reserves)
-        ipc_reserve(channel);
+    fill_reserve(channel);
     if (code < 0) {
         ipc_message_fini(message);
         return code;

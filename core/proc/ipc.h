@@ -51,12 +51,14 @@ enum { IPC_LOG_ERROR = 1, IPC_LOG_ACCESS = 2, IPC_LOG_HTTP_ERROR = 4 };
 #define IPC_TEXT_BYTES     (16 << 20)
 #define IPC_WAITING_BYTES  (64 << 20) /* that an end does not take; then it counts as stuck */
 #define IPC_MAX_FDS        4
+#define IPC_RESERVE        16 /* descriptors: the sockets of other slots may come in a row */
 
 struct ipc_message {
     enum ipc_kind kind;
     unsigned value;
     struct buf text;
-    int fds[IPC_MAX_FDS]; /* the receiver's: it takes them out or ipc_message_fini closes them */
+    int fds[IPC_MAX_FDS]; /* the receiver's: it takes them out or ipc_message_fini closes them;
+                             fewer than were sent when the receiver has no descriptor left */
     unsigned fd_count;
 };
 
@@ -69,7 +71,8 @@ struct ipc_channel {
     struct buf pieces;                          /* of a message that is not complete */
     struct list waiting;                        /* to be sent */
     size_t waiting_bytes;
-    int reserve[IPC_MAX_FDS]; /* see ipc_reserve */
+    bool reserves; /* see ipc_reserve */
+    int reserve[IPC_RESERVE];
     unsigned reserve_count;
 };
 
@@ -84,8 +87,8 @@ void ipc_watch(struct ipc_channel *channel, struct loop *loop,
                void (*ready)(struct ipc_channel *channel));
 
 /*
- * Holds descriptors for those that come with messages, so that an end that has no other left, for
- * connections say, can receive them all the same.
+ * Holds descriptors for those that come with messages, so that an end whose others are all taken,
+ * by connections say, can receive some all the same.
  */
 void ipc_reserve(struct ipc_channel *channel);
 

@@ -249,6 +249,10 @@ static void read_messages(struct slot *slot)
     }
     if (code != ERR_AGAIN && slot->ipc.fd >= 0)
         ipc_unwatch(&slot->ipc); /* its death is told by SIGCHLD */
+    if (code == ERR_INVALID) {
+        log_event(LOG_ERROR, "ipc_failed", "worker %u sent what is no message", slot->index);
+        slot_kill(slot);
+    }
 }
 
 static void on_message(struct ipc_channel *channel)

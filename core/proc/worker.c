@@ -238,6 +238,10 @@ static void listen_to(struct worker *worker, struct ipc_message *message)
     struct served served = {.owner = message->value, .id = number_of(pairs, "id")};
     struct net_addr addr;
 
+    if (message->fd_count == 0)
+        log_event(LOG_ERROR, "socket_lost",
+                  "no descriptor is left for %s port %u: connections wait", ip ? ip : "?",
+                  number_of(pairs, "port"));
     if (message->fd_count != 1 || ip == NULL ||
         net_addr_parse(&addr, span_str(ip), (uint16_t)number_of(pairs, "port")) < 0)
         return;
