@@ -110,13 +110,13 @@ test-fresh:
 bench: all
 	scripts/bench $(BENCH_ARGS)
 
-# 10 and 10,000 URL prefixes, 1 and 32 apps, side by side.
+# 10 and 10,000 URL prefixes, 1 and 32 apps, 10 and 5,000 idle connections, side by side.
 bench-prefixes: all
 	scripts/bench-prefixes
 
-# Instructions a request, by callgrind.
+# Instructions a request, by callgrind; COUNT_ARGS is another build to compare with.
 count: all
-	scripts/count-instructions
+	scripts/count-instructions $(COUNT_ARGS)
 
 # ---- lint
 
@@ -178,7 +178,8 @@ help:
 	@echo '  gen           the tables of settings in lua/, from the server'
 	@echo '  fuzz fuzz-run the fuzz targets; SECONDS=20 each'
 	@echo '  bench         beside other servers; BENCH_ARGS="..." goes to scripts/bench'
-	@echo '  bench-prefixes  10 and 10,000 URL prefixes, 1 and 32 apps; count: instructions a request (valgrind)'
+	@echo '  bench-prefixes  10 and 10,000 URL prefixes, 1 and 32 apps, 10 and 5,000 idle connections'
+	@echo '  count         instructions a request (valgrind), beside another build: COUNT_ARGS=DIR'
 	@echo '  install uninstall clean'
 
 -include core/fuzz/fuzz.mk

@@ -170,6 +170,12 @@ describe("scripts", function()
       assert.is_truthy(table.concat(both, "\n"):find("lua-busted", 1, true))
     end)
 
+    it("names what measuring needs only when that is asked for", function()
+      database({})
+      assert.equal("valgrind\n", (missing("measure")))
+      assert.is_nil(missing("serve test fresh"):find("valgrind", 1, true))
+    end)
+
     it("says nothing and installs nothing when all is there", function()
       database({})
       local installed = {}

@@ -30,7 +30,7 @@ local function served_until(kept, what, check)
   await(what, function()
     assert_served(kept)
     return check()
-  end, 60)
+  end, 20)
 end
 
 local function connections(s)
