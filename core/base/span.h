@@ -38,6 +38,12 @@ static inline char ascii_lower(char c)
     return c >= 'A' && c <= 'Z' ? (char)(c | 0x20) : c;
 }
 
+/* SP or HTAB (OWS and BWS, RFC 9110 s.5.6.3). */
+static inline bool ascii_blank(char c)
+{
+    return c == ' ' || c == '\t';
+}
+
 /* Equality without regard to ASCII case (tokens, schemes, hosts, field names). */
 static inline bool span_eq_nocase(struct span a, struct span b)
 {
@@ -49,12 +55,25 @@ static inline bool span_eq_nocase(struct span a, struct span b)
     return true;
 }
 
-/* The span without SP and HTAB at both ends (OWS, RFC 9110 s.5.6.3). */
+/* What follows so many bytes; there are at least that many. */
+static inline struct span span_skip(struct span s, size_t bytes)
+{
+    return span_of(s.at + bytes, s.len - bytes);
+}
+
+/* The span without blanks in front. */
+static inline struct span span_skip_blanks(struct span s)
+{
+    while (s.len > 0 && ascii_blank(s.at[0]))
+        s.at++, s.len--;
+    return s;
+}
+
+/* The span without blanks at both ends. */
 static inline struct span span_trim(struct span s)
 {
-    while (s.len > 0 && (s.at[0] == ' ' || s.at[0] == '\t'))
-        s.at++, s.len--;
-    while (s.len > 0 && (s.at[s.len - 1] == ' ' || s.at[s.len - 1] == '\t'))
+    s = span_skip_blanks(s);
+    while (s.len > 0 && ascii_blank(s.at[s.len - 1]))
         s.len--;
     return s;
 }

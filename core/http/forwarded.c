@@ -14,23 +14,6 @@
 
 #define TOO_MANY "more than 32 hops of proxies"
 
-static struct span skip(struct span text, size_t bytes)
-{
-    return span_of(text.at + bytes, text.len - bytes);
-}
-
-static bool is_blank(char c)
-{
-    return c == ' ' || c == '\t';
-}
-
-static struct span skip_blanks(struct span text)
-{
-    while (text.len > 0 && is_blank(text.at[0]))
-        text = skip(text, 1);
-    return text;
-}
-
 static int invalid(struct forwarded *out, const char *detail)
 {
     out->detail = detail;
@@ -90,13 +73,13 @@ static bool take_node_name(struct span *text, struct node *node)
     struct span name = span_of(text->at, len);
 
     if (bracketed) {
-        if (end == NULL || !is_ip(AF_INET6, skip(name, 1)))
+        if (end == NULL || !is_ip(AF_INET6, span_skip(name, 1)))
             return false;
-        *node = (struct node){.kind = FORWARDED_IP, .ip = skip(name, 1)};
-        *text = skip(*text, len + 1);
+        *node = (struct node){.kind = FORWARDED_IP, .ip = span_skip(name, 1)};
+        *text = span_skip(*text, len + 1);
         return true;
     }
-    *text = skip(*text, len);
+    *text = span_skip(*text, len);
     *node = (struct node){.kind = FORWARDED_HIDDEN};
     if (is_ip(AF_INET, name))
         *node = (struct node){.kind = FORWARDED_IP, .ip = name};
@@ -112,7 +95,7 @@ static bool parse_node(struct span text, struct node *node)
         return true;
     if (text.at[0] != ':')
         return false;
-    return parse_port(skip(text, 1), &node->port) || is_obfuscated(skip(text, 1));
+    return parse_port(span_skip(text, 1), &node->port) || is_obfuscated(span_skip(text, 1));
 }
 
 /* An entry of X-Forwarded-For: an IPv6 address may stand without brackets, and has no port then. */
@@ -167,7 +150,7 @@ static bool take_quoted(struct element *element, struct span *value)
             *value = span_of(text.at + 1, i - 1);
             if (escaped)
                 *value = unescape(*value, element->arena);
-            element->rest = skip(text, i + 1);
+            element->rest = span_skip(text, i + 1);
             return true;
         }
         if (text.at[i] != '\\')
@@ -183,7 +166,7 @@ static struct span take_token(struct element *element)
 {
     struct span token = span_of(element->rest.at, chars_span(element->rest, CHAR_TOKEN));
 
-    element->rest = skip(element->rest, token.len);
+    element->rest = span_skip(element->rest, token.len);
     return token;
 }
 
@@ -237,10 +220,10 @@ static int read_pair(struct element *element, struct forwarded_hop *hop)
 
     if (name.len == 0 || element->rest.len == 0 || element->rest.at[0] != '=')
         return invalid(element->out, "an element of Forwarded that is no name=value");
-    element->rest = skip(element->rest, 1);
+    element->rest = span_skip(element->rest, 1);
     if (!take_value(element, &value))
         return invalid(element->out, "a malformed value in Forwarded");
-    element->rest = skip_blanks(element->rest);
+    element->rest = span_skip_blanks(element->rest);
     if (element->rest.len > 0 && element->rest.at[0] != ';')
         return invalid(element->out, "a malformed value in Forwarded");
     if (note_name(element, name) < 0)
@@ -261,7 +244,7 @@ static int read_element(struct element *element)
         if (element->rest.at[0] != ';' && read_pair(element, hop) < 0)
             return ERR_INVALID;
         if (element->rest.len > 0) /* at a ';' */
-            element->rest = skip_blanks(skip(element->rest, 1));
+            element->rest = span_skip_blanks(span_skip(element->rest, 1));
     }
     return 0;
 }

@@ -86,18 +86,6 @@ void h1_content_init(struct h1_content *content, const struct h1_head *head,
         content->state = CONTENT_CHUNK_LINE;
 }
 
-static struct span skip_blanks(struct span text)
-{
-    while (text.len > 0 && (text.at[0] == ' ' || text.at[0] == '\t'))
-        text.at++, text.len--;
-    return text;
-}
-
-static struct span behind(struct span text, size_t bytes)
-{
-    return span_of(text.at + bytes, text.len - bytes);
-}
-
 /* Bytes of the quoted string at the front of text (RFC 9110 section 5.6.4), 0 when there is none.
  */
 static size_t quoted_string(struct span text)
@@ -115,29 +103,29 @@ static size_t quoted_string(struct span text)
 static bool extensions_valid(struct span text)
 {
     while (text.len > 0) {
-        text = skip_blanks(text);
+        text = span_skip_blanks(text);
         if (text.len == 0 || text.at[0] != ';')
             return false;
-        text = skip_blanks(behind(text, 1));
+        text = span_skip_blanks(span_skip(text, 1));
 
         size_t name_len = chars_span(text, CHAR_TOKEN);
 
         if (name_len == 0)
             return false;
-        text = behind(text, name_len);
+        text = span_skip(text, name_len);
 
-        struct span equals = skip_blanks(text);
+        struct span equals = span_skip_blanks(text);
 
         if (equals.len == 0 || equals.at[0] != '=')
             continue;
-        text = skip_blanks(behind(equals, 1));
+        text = span_skip_blanks(span_skip(equals, 1));
 
         bool quoted = text.len > 0 && text.at[0] == '"';
         size_t value_len = quoted ? quoted_string(text) : chars_span(text, CHAR_TOKEN);
 
         if (value_len == 0)
             return false;
-        text = behind(text, value_len);
+        text = span_skip(text, value_len);
     }
     return true;
 }
@@ -163,7 +151,7 @@ static int parse_chunk_line(struct h1_content *content, struct span line)
     if (digits > MAX_SIZE_DIGITS || size > INT64_MAX)
         return refuse(content, line, "Number", "a chunk size above 2^63-1");
 
-    struct span extensions = behind(line, digits);
+    struct span extensions = span_skip(line, digits);
 
     if (!extensions_valid(extensions))
         return refuse(content, line, "BadRequest", "a malformed chunk extension");
@@ -286,7 +274,7 @@ int h1_read_content(struct h1_content *content, struct span in, size_t *used, st
     do {
         size_t taken = 0;
 
-        rc = steps[content->state](content, behind(in, *used), &taken, data);
+        rc = steps[content->state](content, span_skip(in, *used), &taken, data);
         *used += taken;
     } while (rc == STEP_ON);
     return rc;

@@ -85,8 +85,7 @@ static int refuse_field(struct span content, struct refusal *why, const char *de
 static int refuse_name(struct span content, struct refusal *why)
 {
     size_t name_len = chars_span(content, CHAR_TOKEN);
-    bool blank =
-        name_len < content.len && (content.at[name_len] == ' ' || content.at[name_len] == '\t');
+    bool blank = name_len < content.len && ascii_blank(content.at[name_len]);
 
     if (blank && name_len == 0)
         return refuse_field(content, why, "a field line that begins with a blank");

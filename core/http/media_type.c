@@ -16,35 +16,18 @@ bool media_type_is(struct span value, struct span type_and_subtype)
     return span_eq_nocase(span_trim(value), type_and_subtype);
 }
 
-static struct span skip(struct span text, size_t bytes)
-{
-    return span_of(text.at + bytes, text.len - bytes);
-}
-
-static bool is_blank(char c)
-{
-    return c == ' ' || c == '\t';
-}
-
-static struct span skip_blanks(struct span text)
-{
-    while (text.len > 0 && is_blank(text.at[0]))
-        text = skip(text, 1);
-    return text;
-}
-
 /* Takes bytes up to one of the grammar's separators off the front of *text. */
 static struct span take_word(struct span *text)
 {
     size_t len = 0;
 
     while (len < text->len && text->at[len] != ';' && text->at[len] != '=' &&
-           text->at[len] != '"' && !is_blank(text->at[len]))
+           text->at[len] != '"' && !ascii_blank(text->at[len]))
         len++;
 
     struct span word = span_of(text->at, len);
 
-    *text = skip(*text, len);
+    *text = span_skip(*text, len);
     return word;
 }
 
@@ -60,7 +43,7 @@ static bool take_quoted(struct span *text, struct span *inside, bool *escaped)
 
         if (c == '"') {
             *inside = span_of(text->at + 1, i - 1);
-            *text = skip(*text, i + 1);
+            *text = span_skip(*text, i + 1);
             return true;
         }
         if (c == '\\') {
@@ -96,12 +79,12 @@ struct parameter {
 static int take_parameter(struct span *text, struct parameter *parameter)
 {
     for (;;) {
-        *text = skip_blanks(*text);
+        *text = span_skip_blanks(*text);
         if (text->len == 0)
             return 0;
         if (text->at[0] != ';')
             return -1;
-        *text = skip_blanks(skip(*text, 1));
+        *text = span_skip_blanks(span_skip(*text, 1));
         if (text->len > 0 && text->at[0] != ';')
             break; /* ";;" and a last ";" are allowed: the parameter is optional (RFC 9110
                       section 5.6.6) */
@@ -109,7 +92,7 @@ static int take_parameter(struct span *text, struct parameter *parameter)
     parameter->name = take_word(text);
     if (!field_name_valid(parameter->name) || text->len == 0 || text->at[0] != '=')
         return -1;
-    *text = skip(*text, 1);
+    *text = span_skip(*text, 1);
     parameter->escaped = false;
     if (text->len > 0 && text->at[0] == '"')
         return take_quoted(text, &parameter->value, &parameter->escaped) ? 1 : -1;
@@ -125,7 +108,7 @@ struct span media_type_parameter(struct span value, struct span name, struct are
 
     if (start == NULL)
         return SPAN_NONE;
-    value = skip(value, (size_t)(start - value.at));
+    value = span_skip(value, (size_t)(start - value.at));
     while ((taken = take_parameter(&value, &parameter)) > 0) {
         if (!span_eq_nocase(parameter.name, name))
             continue;

@@ -218,11 +218,6 @@ struct parameter {
     bool quoted;
 };
 
-static struct span skip(struct span text, size_t bytes)
-{
-    return span_of(text.at + bytes, text.len - bytes);
-}
-
 /*
  * A backslash escapes only '"' and itself: browsers send the others, as in C:\fotos, for
  * themselves.
@@ -255,17 +250,17 @@ static bool take_parameter(struct span *text, struct parameter *parameter)
     parameter->name = span_trim(span_of(text->at, (size_t)(equals - text->at)));
     if (!field_name_valid(parameter->name))
         return false;
-    *text = skip(*text, (size_t)(equals - text->at) + 1);
+    *text = span_skip(*text, (size_t)(equals - text->at) + 1);
     parameter->quoted = text->len > 0 && text->at[0] == '"';
     if (parameter->quoted) {
-        *text = skip(*text, 1);
+        *text = span_skip(*text, 1);
 
         size_t len = quoted_length(*text);
 
         if (len >= text->len)
             return false;
         parameter->value = span_of(text->at, len);
-        *text = span_trim(skip(*text, len + 1));
+        *text = span_trim(span_skip(*text, len + 1));
         return true;
     }
 
@@ -273,7 +268,7 @@ static bool take_parameter(struct span *text, struct parameter *parameter)
     size_t len = end ? (size_t)(end - text->at) : text->len;
 
     parameter->value = span_trim(span_of(text->at, len));
-    *text = skip(*text, len);
+    *text = span_skip(*text, len);
     return field_name_valid(parameter->value);
 }
 
@@ -303,7 +298,7 @@ static struct span unquote(struct multipart *multipart, const struct parameter *
     size_t len = 0;
 
     for (size_t i = 0; i < text.len; i++) {
-        int byte = browser_escape(skip(text, i));
+        int byte = browser_escape(span_skip(text, i));
 
         if (byte >= 0)
             i += 2;
@@ -321,13 +316,13 @@ static bool decode_extended(struct multipart *multipart, struct span text, struc
 
     if (text.len < charset.len || !span_eq_nocase(span_of(text.at, charset.len), charset))
         return false;
-    text = skip(text, charset.len);
+    text = span_skip(text, charset.len);
 
     const char *quote = text.len > 0 ? memchr(text.at, '\'', text.len) : NULL;
 
     if (quote == NULL)
         return false;
-    text = skip(text, (size_t)(quote - text.at) + 1);
+    text = span_skip(text, (size_t)(quote - text.at) + 1);
 
     char *out = arena_alloc(multipart->arena, text.len);
     size_t len = 0;
@@ -336,7 +331,7 @@ static bool decode_extended(struct multipart *multipart, struct span text, struc
         int byte = (unsigned char)text.at[i];
 
         if (byte == '%') {
-            byte = char_escape(skip(text, i));
+            byte = char_escape(span_skip(text, i));
             i += 2;
         }
         if (byte <= 0)
@@ -380,7 +375,7 @@ static bool read_parameters(struct multipart *multipart, struct span text)
     while (text.len > 0) {
         if (text.at[0] != ';')
             return false;
-        text = span_trim(skip(text, 1));
+        text = span_trim(span_skip(text, 1));
         if (text.len == 0 || text.at[0] == ';')
             continue; /* a parameter may be missing between two semicolons */
         if (!take_parameter(&text, &parameter) || !take_name(multipart, &parameter, &extended))
@@ -405,7 +400,8 @@ static bool read_disposition(struct multipart *multipart)
 
     if (semicolon == NULL || fields_find(&multipart->fields, name, next))
         return false;
-    return read_parameters(multipart, skip(field->value, (size_t)(semicolon - field->value.at)));
+    return read_parameters(multipart,
+                           span_skip(field->value, (size_t)(semicolon - field->value.at)));
 }
 
 /* --- part heads
@@ -443,7 +439,7 @@ static int head_line(struct multipart *multipart, struct span line)
         return malformed(multipart, "a line without a colon in a part head");
 
     struct span name = span_of(line.at, (size_t)(colon - line.at));
-    struct span value = span_trim(skip(line, name.len + 1));
+    struct span value = span_trim(span_skip(line, name.len + 1));
 
     if (!field_name_valid(name) || !field_value_valid(value))
         return malformed(multipart, "a bad field name or value in a part head");
@@ -504,7 +500,7 @@ int multipart_next(struct multipart *multipart, struct span in, size_t *used, st
         *used += taken;
         if (event != ERR_AGAIN)
             return event;
-        in = skip(in, taken);
+        in = span_skip(in, taken);
     }
     return multipart->state == REFUSED ? ERR_INVALID : ERR_AGAIN;
 }

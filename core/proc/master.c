@@ -18,7 +18,6 @@
 
 #include "base/log.h"
 #include "base/mem.h"
-#include "bind/vm.h"
 #include "proc/ipc.h"
 #include "proc/master_priv.h"
 #include "proc/status_answer.h"

@@ -187,9 +187,9 @@ static enum reason close_reason(const struct conn *conn, enum conn_close_reason 
 static const char *close_name(const struct conn *conn, enum conn_close_reason reason)
 {
     static const char *const names[] = {
-        [CLOSE_NONE] = "none",       [CLOSE_PEER] = "peer_closed", [CLOSE_RESET] = "peer_reset",
-        [CLOSE_DONE] = "done",       [CLOSE_REFUSED] = "refused",  [CLOSE_BUSY] = "busy",
-        [CLOSE_LINGER] = "lingered", [CLOSE_DRAIN] = "drained",
+        [CLOSE_NONE] = "none",     [CLOSE_PEER] = "peer_closed", [CLOSE_RESET] = "peer_reset",
+        [CLOSE_DONE] = "done",     [CLOSE_BUSY] = "busy",        [CLOSE_LINGER] = "lingered",
+        [CLOSE_DRAIN] = "drained",
     };
     enum reason word = close_reason(conn, reason);
 

@@ -102,7 +102,6 @@ enum conn_close_reason {
     CLOSE_PEER,
     CLOSE_RESET,
     CLOSE_DONE, /* Connection: close, or HTTP/1.0 */
-    CLOSE_REFUSED,
     CLOSE_PROXY_HEADER,
     CLOSE_ABORTED,
     CLOSE_BUSY, /* a 503 without words: http_503_verbosity basic */
