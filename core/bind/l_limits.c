@@ -24,7 +24,7 @@ static enum limits_which which_of(lua_State *L)
 
 static bool has_body(const struct request *request)
 {
-    return request->exchange->head.framing != H1_NO_CONTENT;
+    return request->exchange->head.framing != FRAMING_NONE;
 }
 
 /* ---- times and rates, which the exchange keeps */

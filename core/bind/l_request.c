@@ -154,7 +154,7 @@ static int push_headers(lua_State *L, struct request *request)
 static int get(lua_State *L, struct request *request, enum getter getter)
 {
     struct exchange *exchange = request->exchange;
-    const struct h1_head *head = &exchange->head;
+    const struct request_head *head = &exchange->head;
     struct net_addr local;
     char id[EXCHANGE_ID_BYTES];
 
@@ -295,7 +295,7 @@ static int request_tostring(lua_State *L)
         lua_pushfstring(L, "request %I (ended)", (LUAI_UACINT)box->number);
         return 1;
     }
-    const struct h1_head *head = &box->request->exchange->head;
+    const struct request_head *head = &box->request->exchange->head;
 
     l_push_span(L, head->method);
     l_push_span(L, head->target.raw);

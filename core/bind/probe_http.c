@@ -67,7 +67,7 @@ static void set_span(lua_State *L, const char *key, struct span text)
 }
 
 /* The limits table at index, or nothing there; the defaults are DESIGN section 5's. */
-static struct h1_limits check_limits(lua_State *L, int index)
+static struct message_limits check_limits(lua_State *L, int index)
 {
     lua_settop(L, index > lua_gettop(L) ? index : lua_gettop(L));
     if (lua_isnil(L, index)) {
@@ -75,7 +75,7 @@ static struct h1_limits check_limits(lua_State *L, int index)
         lua_replace(L, index);
     }
     luaL_checktype(L, index, LUA_TTABLE);
-    return (struct h1_limits){
+    return (struct message_limits){
         .max_request_head_bytes =
             (uint32_t)integer_field(L, index, "max_request_head_bytes", 131072),
         .max_target_bytes = (uint32_t)integer_field(L, index, "max_target_bytes", 16384),
@@ -142,9 +142,9 @@ static void feed_consume(struct feed *feed, size_t used)
 
 /* A message while it is read. */
 struct reading {
-    struct h1_limits limits;
+    struct message_limits limits;
     struct arena arena;
-    struct h1_head head;
+    struct request_head head;
     struct h1_reader reader;
     struct feed feed;
     size_t used; /* bytes taken by the head */
@@ -216,8 +216,8 @@ static void set_target(lua_State *L, const struct target *target)
 static void push_head(lua_State *L, const struct reading *reading)
 {
     static const char *const framings[] = {
-        [H1_NO_CONTENT] = "none", [H1_SIZED] = "sized", [H1_CHUNKED] = "chunked"};
-    const struct h1_head *head = &reading->head;
+        [FRAMING_NONE] = "none", [FRAMING_SIZED] = "sized", [FRAMING_UNSIZED] = "chunked"};
+    const struct request_head *head = &reading->head;
 
     lua_newtable(L);
     set_target(L, &head->target);
@@ -339,7 +339,7 @@ static int l_read_content(lua_State *L)
 static int l_target(lua_State *L)
 {
     struct span raw = check_span(L, 1), method = check_span(L, 2);
-    struct h1_limits limits = check_limits(L, 3);
+    struct message_limits limits = check_limits(L, 3);
     struct refusal why = {0};
     struct target target;
     struct arena arena;

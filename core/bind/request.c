@@ -167,8 +167,8 @@ int request_fail(lua_State *L, struct request *request, int code)
 
     snprintf(text, sizeof(text),
              "the request's content is larger than max_request_body_size (%lld bytes, limit %lld)",
-             (long long)(exchange->head.framing == H1_SIZED ? exchange->head.content_length
-                                                            : exchange->content_bytes),
+             (long long)(exchange->head.framing == FRAMING_SIZED ? exchange->head.content_length
+                                                                 : exchange->content_bytes),
              (long long)exchange->max_content);
     l_fail(L, code, text);
     lua_pushinteger(L, 413);

@@ -7,7 +7,7 @@
 #include "fuzz/fuzz.h"
 #include "http/h1_read.h"
 
-static const struct h1_limits limits = {
+static const struct message_limits limits = {
     .max_request_head_bytes = 512,
     .max_field_length = 64,
     .max_authorization_length = 128,
@@ -23,7 +23,7 @@ static void note_data(struct buf *all, struct span window, struct span data)
 
 static void read_content(struct feed *feed, struct buf *report)
 {
-    const struct h1_head head = {.framing = H1_CHUNKED, .minor = 1};
+    const struct request_head head = {.framing = FRAMING_UNSIZED, .minor = 1};
     struct arena arena;
     struct fields trailers;
     struct h1_content content;

@@ -8,7 +8,7 @@
 #include "fuzz/fuzz.h"
 #include "http/h1_read.h"
 
-static const struct h1_limits limits = {
+static const struct message_limits limits = {
     .max_request_head_bytes = 1024,
     .max_target_bytes = 256,
     .max_field_length = 128,
@@ -17,7 +17,7 @@ static const struct h1_limits limits = {
     .target = {.segment_max_length = 64, .segment_max_count = 16},
 };
 
-static void report_head(struct buf *report, const struct h1_head *head)
+static void report_head(struct buf *report, const struct request_head *head)
 {
     report_span(report, "method", head->method);
     report_number(report, "form", head->target.form);
@@ -29,7 +29,7 @@ static void report_head(struct buf *report, const struct h1_head *head)
     report_span(report, "host", head->host);
     report_number(report, "minor", head->minor);
     report_number(report, "framing", head->framing);
-    if (head->framing == H1_SIZED)
+    if (head->framing == FRAMING_SIZED)
         report_number(report, "length", head->content_length);
     report_number(report, "keep-alive", head->keep_alive);
     report_number(report, "expect", head->expect_continue);
@@ -37,16 +37,16 @@ static void report_head(struct buf *report, const struct h1_head *head)
 }
 
 /* What no accepted head may be, however it was spelled (RFC 9112 sections 3.2 and 6.3). */
-static void check_head(const struct h1_head *head)
+static void check_head(const struct request_head *head)
 {
     const struct fields *fields = &head->fields;
     bool coded = fields_find_id(fields, FIELD_TRANSFER_ENCODING, 0) != NULL;
     const struct field *host = fields_find_id(fields, FIELD_HOST, 0);
 
     CHECK(head->minor <= 1 && fields->count <= limits.max_fields);
-    CHECK(coded == (head->framing == H1_CHUNKED));
+    CHECK(coded == (head->framing == FRAMING_UNSIZED));
     CHECK(!coded || (head->minor == 1 && !fields_find_id(fields, FIELD_CONTENT_LENGTH, 0)));
-    CHECK(head->framing != H1_SIZED || head->content_length <= INT64_MAX);
+    CHECK(head->framing != FRAMING_SIZED || head->content_length <= INT64_MAX);
     CHECK(head->minor == 0 || host);
     CHECK(!host || !fields_find_id(fields, FIELD_HOST, (uint32_t)(host - fields->at) + 1));
     CHECK(field_name_valid(head->method));
@@ -57,7 +57,7 @@ static void check_head(const struct h1_head *head)
 static void read_head(struct feed *feed, struct buf *report)
 {
     struct arena arena;
-    struct h1_head head;
+    struct request_head head;
     struct h1_reader reader;
     size_t used = 0;
     int rc;

@@ -73,16 +73,17 @@ static bool is_among(struct span name, const char *const *names, size_t count)
     return false;
 }
 
-void h1_content_init(struct h1_content *content, const struct h1_head *head,
-                     const struct h1_limits *limits, struct arena *arena, struct fields *trailers)
+void h1_content_init(struct h1_content *content, const struct request_head *head,
+                     const struct message_limits *limits, struct arena *arena,
+                     struct fields *trailers)
 {
     *content = (struct h1_content){
         .limits = limits, .arena = arena, .trailers = trailers, .framing = head->framing};
-    if (head->framing == H1_SIZED && head->content_length > 0) {
+    if (head->framing == FRAMING_SIZED && head->content_length > 0) {
         content->left = head->content_length;
         content->state = CONTENT_DATA;
     }
-    if (head->framing == H1_CHUNKED)
+    if (head->framing == FRAMING_UNSIZED)
         content->state = CONTENT_CHUNK_LINE;
 }
 
@@ -177,7 +178,7 @@ static int step_data(struct h1_content *content, struct span in, size_t *taken, 
     *data = span_of(in.at, *taken);
     content->left -= *taken;
     if (content->left == 0)
-        content->state = content->framing == H1_CHUNKED ? CONTENT_CHUNK_END : CONTENT_END;
+        content->state = content->framing == FRAMING_UNSIZED ? CONTENT_CHUNK_END : CONTENT_END;
     return H1_DATA;
 }
 

@@ -37,7 +37,7 @@ static size_t like_authorization(struct span line)
 
 /* As h1_line_passes, for a field line, whose limit hangs on its name: nothing is certain before
  * that is. */
-static size_t field_passes(const struct h1_limits *limits, struct span line)
+static size_t field_passes(const struct message_limits *limits, struct span line)
 {
     const size_t named = sizeof("authorization:") - 1;
     size_t alike = like_authorization(line), known = alike + 1, limit = limits->max_field_length;
@@ -54,7 +54,7 @@ static size_t field_passes(const struct h1_limits *limits, struct span line)
     return passed < known ? known : passed;
 }
 
-int h1_judge_field_limits(const struct h1_limits *limits, struct span line, bool whole,
+int h1_judge_field_limits(const struct message_limits *limits, struct span line, bool whole,
                           uint32_t before, uint32_t count, struct refusal *why)
 {
     size_t head_room = h1_head_room(limits, before);

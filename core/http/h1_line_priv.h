@@ -46,20 +46,20 @@ static inline int h1_line_content(struct span line, struct span *content, struct
 
 /* Bytes that a head may still have behind the first ones. Those may be more than the limit: it can
  * have been lowered since. */
-static inline size_t h1_head_room(const struct h1_limits *limits, uint32_t before)
+static inline size_t h1_head_room(const struct message_limits *limits, uint32_t before)
 {
     return before < limits->max_request_head_bytes ? limits->max_request_head_bytes - before : 0;
 }
 
 /* The rest of h1_check_field_limits, for a line that is longer than a limit or one too many. */
-int h1_judge_field_limits(const struct h1_limits *limits, struct span line, bool whole,
+int h1_judge_field_limits(const struct message_limits *limits, struct span line, bool whole,
                           uint32_t before, uint32_t count, struct refusal *why);
 
 /*
  * Judges a field line, whole or not, against the limits for fields; before is what its section took
  * before it, count how many field lines that were. 0, or ERR_INVALID with why.
  */
-static inline int h1_check_field_limits(const struct h1_limits *limits, struct span line,
+static inline int h1_check_field_limits(const struct message_limits *limits, struct span line,
                                         bool whole, uint32_t before, uint32_t count,
                                         struct refusal *why)
 {

@@ -21,11 +21,11 @@ enum { READER_START, READER_FIELDS, READER_DONE };
 
 enum { HEAD_GOES_ON = 1 }; /* a line was taken, and another must follow */
 
-void h1_reader_init(struct h1_reader *reader, const struct h1_limits *limits, struct h1_head *head,
-                    struct arena *arena)
+void h1_reader_init(struct h1_reader *reader, const struct message_limits *limits,
+                    struct request_head *head, struct arena *arena)
 {
     *reader = (struct h1_reader){.limits = limits, .head = head, .arena = arena};
-    *head = (struct h1_head){0};
+    *head = (struct request_head){.major = 1};
     fields_init(&head->fields, arena);
 }
 
@@ -80,7 +80,7 @@ static int read_version(struct h1_reader *reader)
 /* method SP request-target SP HTTP-version (RFC 9112 section 3); line lies in the arena. */
 static int parse_request_line(struct h1_reader *reader, struct span line)
 {
-    struct h1_head *head = reader->head;
+    struct request_head *head = reader->head;
     size_t method_len = chars_span(line, CHAR_TOKEN);
 
     if (method_len == 0 || method_len == line.len || line.at[method_len] != ' ')
@@ -307,7 +307,7 @@ static int note_field(struct h1_reader *reader, struct summary *summary, const s
 /* RFC 9112 section 3.2: even a target that makes it useless must come with a proper Host. */
 static int judge_host(struct h1_reader *reader, const struct summary *summary)
 {
-    struct h1_head *head = reader->head;
+    struct request_head *head = reader->head;
 
     if (summary->host == NULL && head->minor > 0)
         return refuse(reader, 400, "Hostname", "no Host field");
@@ -324,7 +324,7 @@ static int judge_host(struct h1_reader *reader, const struct summary *summary)
  */
 static int judge_framing(struct h1_reader *reader, const struct summary *summary)
 {
-    struct h1_head *head = reader->head;
+    struct request_head *head = reader->head;
 
     if (summary->transfer_encoding) {
         if (summary->length)
@@ -335,16 +335,16 @@ static int judge_framing(struct h1_reader *reader, const struct summary *summary
             return refuse(reader, 501, "N/I", "an unknown transfer coding");
         if (!summary->chunked)
             return refuse(reader, 400, "Header", "a malformed transfer coding");
-        head->framing = H1_CHUNKED;
+        head->framing = FRAMING_UNSIZED;
     } else if (head->content_length > 0) {
-        head->framing = H1_SIZED;
+        head->framing = FRAMING_SIZED;
     }
     return 0;
 }
 
 static int finish_head(struct h1_reader *reader)
 {
-    struct h1_head *head = reader->head;
+    struct request_head *head = reader->head;
     struct summary summary = {0};
 
     for (uint32_t i = 0; i < head->fields.count; i++)

@@ -13,43 +13,11 @@
 #include "base/span.h"
 #include "http/fields.h"
 #include "http/refusal.h"
-#include "http/target.h"
-
-/* Each limit is named in DESIGN section 5; what it answers stands behind it. */
-struct h1_limits {
-    uint32_t max_request_head_bytes;   /* request line and fields with their line ends: 431
-                                          RequestLength */
-    uint32_t max_target_bytes;         /* 414 URL_Length */
-    uint32_t max_field_length;         /* a field line without its end: 431 FieldLength */
-    uint32_t max_authorization_length; /* the same for Authorization, whose tickets are long */
-    uint32_t max_fields;               /* 431 FieldLength; trailers too */
-    struct target_limits target;
-};
-
-enum h1_framing {
-    H1_NO_CONTENT,
-    H1_SIZED,  /* Content-Length; 0 counts as no content */
-    H1_CHUNKED /* Transfer-Encoding: chunked */
-};
-
-/* A request head. Spans lie in the arena. */
-struct h1_head {
-    struct span method;
-    struct target target;
-    struct span
-        host; /* the authority that counts: the absolute form's, else Host's value; may be empty */
-    struct fields fields;
-    struct span version; /* as it was received, also when it or the target is refused */
-    uint8_t minor;       /* HTTP/1.minor, 0 or 1 */
-    enum h1_framing framing;
-    uint64_t content_length; /* of H1_SIZED */
-    bool keep_alive;         /* what version and Connection say (RFC 9112 section 9.3) */
-    bool expect_continue;    /* Expect: 100-continue, and the version is 1.1 */
-};
+#include "http/request_head.h"
 
 struct h1_reader {
-    const struct h1_limits *limits;
-    struct h1_head *head;
+    const struct message_limits *limits;
+    struct request_head *head;
     struct arena *arena;
     struct refusal refusal; /* filled when ERR_INVALID was returned */
     uint32_t head_bytes;    /* bytes of lines read so far */
@@ -58,8 +26,8 @@ struct h1_reader {
 };
 
 /* Borrows everything until the head is complete. Initialises head. */
-void h1_reader_init(struct h1_reader *reader, const struct h1_limits *limits, struct h1_head *head,
-                    struct arena *arena);
+void h1_reader_init(struct h1_reader *reader, const struct message_limits *limits,
+                    struct request_head *head, struct arena *arena);
 
 /*
  * Takes whole lines from in, *used says how many bytes (also with ERR_AGAIN); the next call's in
@@ -74,12 +42,12 @@ bool h1_reader_idle(const struct h1_reader *reader);
 
 /* The content of one message. */
 struct h1_content {
-    const struct h1_limits *limits;
+    const struct message_limits *limits;
     struct arena *arena;
     struct fields
         *trailers; /* where trailer fields go; may be NULL: then they are checked and dropped */
     struct refusal refusal;
-    enum h1_framing framing;
+    enum framing framing;
     uint64_t left;            /* of the body, or of this chunk */
     uint32_t extension_bytes; /* of all chunk lines so far */
     uint32_t trailer_bytes;   /* of whole trailer lines so far */
@@ -90,8 +58,9 @@ struct h1_content {
 
 enum { H1_END = 0, H1_DATA = 1 };
 
-void h1_content_init(struct h1_content *content, const struct h1_head *head,
-                     const struct h1_limits *limits, struct arena *arena, struct fields *trailers);
+void h1_content_init(struct h1_content *content, const struct request_head *head,
+                     const struct message_limits *limits, struct arena *arena,
+                     struct fields *trailers);
 
 /*
  * H1_DATA: *data is a run of content inside in; H1_END: the message is complete; ERR_AGAIN: more

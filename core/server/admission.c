@@ -133,7 +133,7 @@ static void hand_over(struct app *app, struct exchange *exchange)
 /* The memory that it holds: its head, and content that may arrive meanwhile. */
 static int64_t bytes_of(const struct exchange *exchange)
 {
-    int64_t content = exchange->head.framing == H1_NO_CONTENT ? 0 : IN_AHEAD_BYTES;
+    int64_t content = exchange->head.framing == FRAMING_NONE ? 0 : IN_AHEAD_BYTES;
 
     return (int64_t)exchange->reader.head_bytes + content;
 }

@@ -91,7 +91,7 @@ void exchange_begin(struct exchange *exchange)
     struct server *server = exchange->server;
 
     exchange->phase = EXCHANGE_OPEN;
-    if (exchange->head.framing == H1_NO_CONTENT)
+    if (exchange->head.framing == FRAMING_NONE)
         exchange->content_phase = CONTENT_ENDED;
     else
         h1_content_init(&exchange->content, &exchange->head, &server->limits, &exchange->arena,
@@ -227,7 +227,7 @@ static bool content_broken(const struct exchange *exchange)
 bool exchange_content_left(const struct exchange *exchange)
 {
     return exchange->content_phase != CONTENT_ENDED && !content_broken(exchange) &&
-           exchange->head.framing != H1_NO_CONTENT;
+           exchange->head.framing != FRAMING_NONE;
 }
 
 static int content_fail(struct exchange *exchange, int code)
@@ -241,7 +241,7 @@ static int content_begin(struct exchange *exchange)
 {
     struct conn *conn = exchange->conn;
 
-    if (exchange->head.framing == H1_SIZED &&
+    if (exchange->head.framing == FRAMING_SIZED &&
         exchange->head.content_length > (uint64_t)exchange->max_content)
         return ERR_TOO_LARGE; /* nothing is consumed: the limit may still be raised */
     exchange->content_phase = CONTENT_READING;
@@ -360,12 +360,12 @@ static bool last_answer(const struct exchange *exchange, enum h1_length framing)
         return true;
     if (content_broken(exchange))
         return true;
-    if (exchange->content_phase != CONTENT_UNREAD || exchange->head.framing == H1_NO_CONTENT)
+    if (exchange->content_phase != CONTENT_UNREAD || exchange->head.framing == FRAMING_NONE)
         return false;
     /* Never asked for: a client that waits for 100 may or may not send it. Too long: not worth
      * reading. */
     return exchange->head.expect_continue ||
-           (exchange->head.framing == H1_SIZED && exchange->head.content_length > DRAIN_BYTES);
+           (exchange->head.framing == FRAMING_SIZED && exchange->head.content_length > DRAIN_BYTES);
 }
 
 static struct span server_date(struct server *server)
@@ -418,13 +418,13 @@ int exchange_start(struct exchange *exchange, int64_t length)
     else if (method_is_head(exchange))
         response.framing = H1_LENGTH_ABSENT;
     else
-        response.framing = exchange->head.minor >= 1 ? H1_LENGTH_CHUNKED : H1_LENGTH_CLOSE;
+        response.framing = request_is_http10(&exchange->head) ? H1_LENGTH_CLOSE : H1_LENGTH_CHUNKED;
     response.length = length >= 0 ? (uint64_t)length : 0;
     exchange->chunked = response.framing == H1_LENGTH_CHUNKED;
     response.close = conn->close_after = last_answer(exchange, response.framing);
     /* A client that did not ask for the end may be sending its next request. */
     conn->linger |= response.close && exchange->head.keep_alive;
-    response.keep_alive_10 = exchange->head.minor == 0 && !response.close;
+    response.keep_alive_10 = request_is_http10(&exchange->head) && !response.close;
     h1_write_head(conn_out(conn), &response);
     exchange->phase = EXCHANGE_STARTED;
     exchange->started = true;
@@ -576,7 +576,7 @@ int exchange_inform(struct exchange *exchange, int status, const struct fields *
         return ERR_CLOSED;
     if (exchange->phase != EXCHANGE_OPEN)
         return ERR_STATE;
-    if (exchange->head.minor == 0)
+    if (request_is_http10(&exchange->head))
         return 0;
     int code = make_room(exchange);
 
@@ -616,7 +616,7 @@ void exchange_refuse(struct exchange *exchange, const struct refusal *why)
     exchange->released = true;
     exchange->phase = EXCHANGE_OPEN;
     if (exchange->refused_head)
-        exchange->head.framing = H1_NO_CONTENT; /* what follows is not looked at */
+        exchange->head.framing = FRAMING_NONE; /* what follows is not looked at */
     answer_refusal(exchange, why);
 }
 

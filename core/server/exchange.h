@@ -44,7 +44,7 @@ struct exchange {
     struct arena arena;
 
     /* the request */
-    struct h1_head head;
+    struct request_head head;
     struct h1_reader reader;
     struct h1_content content;
     struct fields trailers;      /* of the request, after CONTENT_ENDED */

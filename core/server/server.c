@@ -64,7 +64,7 @@ void server_apply_settings(struct server *server)
 {
     const struct settings *settings = server->settings;
 
-    server->limits = (struct h1_limits){
+    server->limits = (struct message_limits){
         .max_request_head_bytes = limit32(settings->max_request_head_bytes),
         .max_target_bytes = limit32(settings->max_target_bytes),
         .max_field_length = limit32(settings->max_field_length),

@@ -69,7 +69,7 @@ struct server {
     unsigned app_count;
     struct local_address *locals; /* that connections came to */
     unsigned local_count;
-    struct h1_limits limits;
+    struct message_limits limits;
     struct list conns;
     unsigned conn_count;
     struct exchange *free_exchanges[FREE_EXCHANGES];
