@@ -66,7 +66,7 @@ static void finish(struct request *request, struct span content)
         if (exchange->phase == EXCHANGE_OPEN)
             exchange_finish(exchange, prepare_bare(request, text, sizeof(text)));
         else
-            exchange_abort(exchange);
+            exchange_fail(exchange);
     }
 }
 
@@ -333,7 +333,7 @@ static void answer_failure(struct request *request, lua_State *L)
         if (exchange->phase == EXCHANGE_STARTED && is_complete(exchange))
             finish(request, SPAN_NONE);
         else if (exchange->phase == EXCHANGE_STARTED)
-            exchange_abort(exchange);
+            exchange_fail(exchange);
         task_reset(request->task);
         after_answer(request);
         return;

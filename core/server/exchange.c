@@ -1,7 +1,7 @@
 /*
- * The exchange: what a handler may ask and say, and the decisions that belong to one message alone:
- * framing, limits on content, when the connection ends with it. Exchanges are pooled with their
- * first arena block, so that an ordinary request allocates nothing.
+ * The exchange: what a handler may ask and say, and the decisions that belong to one message alone,
+ * whatever carries it: its phases, its limits, how much content it has. Exchanges are pooled with
+ * their first arena block, so that an ordinary request allocates nothing.
  */
 #include "server/exchange.h"
 
@@ -9,9 +9,9 @@
 #include <time.h>
 
 #include "base/err.h"
-#include "http/h1_write.h"
+#include "http/h2.h"
 #include "http/status.h"
-#include "server/server_priv.h"
+#include "server/carrier.h"
 
 /* ---- life ---- */
 
@@ -29,6 +29,8 @@ struct exchange *exchange_new(struct conn *conn)
     }
     exchange->server = server;
     exchange->conn = conn;
+    exchange->carrier = &h1_carrier;
+    exchange->stream = NULL;
     exchange->app = NULL;
     exchange->task = NULL;
     exchange->number = ++server->last_exchange;
@@ -160,7 +162,7 @@ void exchange_release(struct exchange *exchange)
     bool detaching = exchange->phase < EXCHANGE_FINISHED && exchange->conn == NULL;
 
     if (exchange->phase < EXCHANGE_FINISHED && !detaching)
-        exchange_abort(exchange); /* still the handler's: what waits in the queue is freed there */
+        exchange_fail(exchange); /* still the handler's: what waits in the queue is freed there */
     admission_leave(exchange);
     exchange->released = true;
     exchange->task = NULL;
@@ -203,12 +205,29 @@ void exchange_detach(struct exchange *exchange, int code)
         exchange_free(exchange);
 }
 
+void exchange_reset(struct exchange *exchange, uint32_t code)
+{
+    if (exchange->phase == EXCHANGE_ABORTED || exchange->conn == NULL)
+        return;
+    exchange->reset_code = code;
+    if (exchange->phase == EXCHANGE_FINISHED) {
+        exchange->carrier->drop_rest(exchange);
+        return;
+    }
+    exchange->cancelled = true; /* the handler knows: it asked for this */
+    exchange->carrier->drop(exchange, CLOSE_ABORTED);
+}
+
 void exchange_abort(struct exchange *exchange)
 {
-    if (exchange->phase >= EXCHANGE_FINISHED || exchange->conn == NULL)
-        return;
-    exchange->cancelled = true; /* the handler knows: it asked for this */
-    conn_close(exchange->conn, CLOSE_ABORTED);
+    if (exchange->phase < EXCHANGE_FINISHED)
+        exchange_reset(exchange, H2_CANCEL);
+}
+
+void exchange_fail(struct exchange *exchange)
+{
+    if (exchange->phase < EXCHANGE_FINISHED)
+        exchange_reset(exchange, H2_INTERNAL_ERROR);
 }
 
 /* ---- content of the request ---- */
@@ -219,18 +238,18 @@ bool exchange_has_content(const struct exchange *exchange)
 }
 
 /* Content that was too long for its handler is drained like any other (reference section 5). */
-static bool content_broken(const struct exchange *exchange)
+bool exchange_content_broken(const struct exchange *exchange)
 {
     return exchange->content_phase == CONTENT_FAILED && exchange->content_error != ERR_TOO_LARGE;
 }
 
 bool exchange_content_left(const struct exchange *exchange)
 {
-    return exchange->content_phase != CONTENT_ENDED && !content_broken(exchange) &&
+    return exchange->content_phase != CONTENT_ENDED && !exchange_content_broken(exchange) &&
            exchange->head.framing != FRAMING_NONE;
 }
 
-static int content_fail(struct exchange *exchange, int code)
+int exchange_content_failed(struct exchange *exchange, int code)
 {
     exchange->content_phase = CONTENT_FAILED;
     exchange->content_error = code;
@@ -239,24 +258,18 @@ static int content_fail(struct exchange *exchange, int code)
 
 static int content_begin(struct exchange *exchange)
 {
-    struct conn *conn = exchange->conn;
-
     if (exchange->head.framing == FRAMING_SIZED &&
         exchange->head.content_length > (uint64_t)exchange->max_content)
         return ERR_TOO_LARGE; /* nothing is consumed: the limit may still be raised */
     exchange->content_phase = CONTENT_READING;
-    if (exchange->head.expect_continue && conn_bytes(conn).len == 0 &&
-        exchange->phase == EXCHANGE_OPEN) {
-        h1_write_interim(conn_out(conn), 100, NULL);
-        conn_send_soon(conn);
-    }
+    if (exchange->head.expect_continue && exchange->phase == EXCHANGE_OPEN &&
+        !exchange->carrier->has_bytes(exchange))
+        exchange->carrier->interim(exchange, 100, NULL);
     return 0;
 }
 
 int exchange_content(struct exchange *exchange, struct span *data)
 {
-    struct conn *conn = exchange->conn;
-    size_t used = 0;
     int code;
 
     *data = SPAN_NONE;
@@ -270,33 +283,20 @@ int exchange_content(struct exchange *exchange, struct span *data)
         return 0;
     if (exchange->content_phase == CONTENT_FAILED)
         return exchange->content_error;
-    if (conn == NULL || exchange->phase >= EXCHANGE_FINISHED)
+    if (exchange->conn == NULL || exchange->phase >= EXCHANGE_FINISHED)
         return ERR_CLOSED;
     if (exchange->content_phase == CONTENT_UNREAD && (code = content_begin(exchange)) < 0)
         return code;
-    code = h1_read_content(&exchange->content, conn_bytes(conn), &used, data);
-    conn_take(conn, used);
-    switch (code) {
-    case H1_DATA:
-        exchange->content_bytes += data->len;
-        if (exchange->content_bytes > (uint64_t)exchange->max_content)
-            return content_fail(exchange, ERR_TOO_LARGE);
-        exchange->last_run = *data;
-        return H1_DATA;
-    case H1_END:
+    code = exchange->carrier->content(exchange, data);
+    if (code == H1_END)
         exchange->content_phase = CONTENT_ENDED;
-        return 0;
-    case ERR_AGAIN:
-        if (conn->peer_ended)
-            return content_fail(exchange, ERR_CLOSED);
-        exchange->wants_content = true;
-        exchange->unhelpful = conn_bytes(conn).len;
-        conn_content_wanted(conn);
-        return ERR_AGAIN;
-    default:
-        conn->close_after = conn->linger = true;
-        return content_fail(exchange, code);
-    }
+    if (code != H1_DATA)
+        return code;
+    exchange->content_bytes += data->len;
+    if (exchange->content_bytes > (uint64_t)exchange->max_content)
+        return exchange_content_failed(exchange, ERR_TOO_LARGE);
+    exchange->last_run = *data;
+    return H1_DATA;
 }
 
 void exchange_unread(struct exchange *exchange, size_t bytes)
@@ -315,19 +315,19 @@ void exchange_unread(struct exchange *exchange, size_t bytes)
 
 /* ---- the response ---- */
 
-static bool status_has_no_content(int status)
+bool exchange_has_no_content(const struct exchange *exchange)
 {
-    return status < 200 || status == 204 || status == 304;
+    return exchange->status < 200 || exchange->status == 204 || exchange->status == 304;
 }
 
-static bool method_is_head(const struct exchange *exchange)
+bool exchange_is_head(const struct exchange *exchange)
 {
     return span_eq(exchange->head.method, SPAN("HEAD"));
 }
 
-static bool drops_content(const struct exchange *exchange)
+bool exchange_drops_content(const struct exchange *exchange)
 {
-    return method_is_head(exchange) || status_has_no_content(exchange->status);
+    return exchange_is_head(exchange) || exchange_has_no_content(exchange);
 }
 
 static int64_t declared_length(const struct exchange *exchange)
@@ -347,29 +347,9 @@ static int64_t declared_length(const struct exchange *exchange)
     return field->value.len ? (int64_t)length : -1;
 }
 
-/* Whether this answer is the connection's last (RFC 9112 section 9.3). */
-static bool last_answer(const struct exchange *exchange, enum h1_length framing)
+struct span exchange_date(struct exchange *exchange)
 {
-    const struct conn *conn = exchange->conn;
-
-    if (conn->close_after || exchange->close || !exchange->head.keep_alive ||
-        exchange->server->draining || framing == H1_LENGTH_CLOSE ||
-        (conn->peer_ended && conn_bytes(conn).len == 0))
-        return true;
-    if (fields_has_token(&exchange->fields, FIELD_CONNECTION, SPAN("close")))
-        return true;
-    if (content_broken(exchange))
-        return true;
-    if (exchange->content_phase != CONTENT_UNREAD || exchange->head.framing == FRAMING_NONE)
-        return false;
-    /* Never asked for: a client that waits for 100 may or may not send it. Too long: not worth
-     * reading. */
-    return exchange->head.expect_continue ||
-           (exchange->head.framing == FRAMING_SIZED && exchange->head.content_length > DRAIN_BYTES);
-}
-
-static struct span server_date(struct server *server)
-{
+    struct server *server = exchange->server;
     int64_t second = (int64_t)loop_wall_seconds(server->loop);
 
     if (second != server->date_second) {
@@ -380,7 +360,7 @@ static struct span server_date(struct server *server)
 }
 
 /* What the app says about itself, or the server when none is known yet. */
-static struct span server_header(const struct exchange *exchange)
+struct span exchange_server_name(const struct exchange *exchange)
 {
     const struct settings *settings =
         exchange->app ? exchange->app->settings : exchange->server->early;
@@ -390,116 +370,52 @@ static struct span server_header(const struct exchange *exchange)
 
 int exchange_start(struct exchange *exchange, int64_t length)
 {
-    struct conn *conn = exchange->conn;
-    struct server *server = exchange->server;
-    struct h1_response response = {
-        .status = exchange->status,
-        .reason = exchange->reason,
-        .fields = &exchange->fields,
-        .date = server_date(server),
-        .server = server_header(exchange),
-    };
-
-    if (exchange->phase == EXCHANGE_ABORTED || conn == NULL)
+    if (exchange->phase == EXCHANGE_ABORTED || exchange->conn == NULL)
         return ERR_CLOSED;
     if (exchange->phase > EXCHANGE_OPEN)
         return ERR_STATE;
     int64_t declared = declared_length(exchange);
 
-    if (declared >= 0 && length > declared && !drops_content(exchange))
+    if (declared >= 0 && length > declared && !exchange_drops_content(exchange))
         return ERR_TOO_LARGE;
-    if (declared >= 0)
-        length = declared;
-    exchange->length = length;
-    if (status_has_no_content(exchange->status))
-        response.framing = H1_LENGTH_ABSENT;
-    else if (length >= 0)
-        response.framing = H1_LENGTH_KNOWN;
-    else if (method_is_head(exchange))
-        response.framing = H1_LENGTH_ABSENT;
-    else
-        response.framing = request_is_http10(&exchange->head) ? H1_LENGTH_CLOSE : H1_LENGTH_CHUNKED;
-    response.length = length >= 0 ? (uint64_t)length : 0;
-    exchange->chunked = response.framing == H1_LENGTH_CHUNKED;
-    response.close = conn->close_after = last_answer(exchange, response.framing);
-    /* A client that did not ask for the end may be sending its next request. */
-    conn->linger |= response.close && exchange->head.keep_alive;
-    response.keep_alive_10 = request_is_http10(&exchange->head) && !response.close;
-    h1_write_head(conn_out(conn), &response);
+    exchange->length = declared >= 0 ? declared : length;
+    exchange->carrier->head(exchange);
     exchange->phase = EXCHANGE_STARTED;
     exchange->started = true;
-    conn_send_soon(conn);
     return 0;
-}
-
-static ssize_t write_chunked(struct conn *conn, struct span data)
-{
-    if (data.len < OUT_DIRECT_BYTES) {
-        h1_write_chunk(conn_out(conn), data);
-        return (ssize_t)data.len;
-    }
-    buf_printf(conn_out(conn), "%zx\r\n", data.len);
-    return conn_send(conn, (struct span[]){data, SPAN("\r\n")}, 2);
-}
-
-static ssize_t write_plain(struct conn *conn, struct span data)
-{
-    if (data.len >= OUT_DIRECT_BYTES)
-        return conn_send(conn, &data, 1);
-    buf_append(conn_out(conn), data);
-    return 0;
-}
-
-/* 0, or ERR_AGAIN while the peer has too much to read already, or ERR_CLOSED. */
-static int make_room(struct exchange *exchange)
-{
-    struct conn *conn = exchange->conn;
-
-    if (buf_len(&conn->out) < OUT_HIGH_BYTES)
-        return 0;
-    if (conn_send(conn, NULL, 0) < 0)
-        return ERR_CLOSED;
-    if (buf_len(&conn->out) < OUT_HIGH_BYTES / 2)
-        return 0;
-    exchange->wants_room = true;
-    conn_update_interest(conn);
-    return ERR_AGAIN;
 }
 
 ssize_t exchange_write(struct exchange *exchange, struct span data)
 {
-    struct conn *conn = exchange->conn;
-    ssize_t code;
+    int code;
 
     if (exchange->phase == EXCHANGE_OPEN) {
         int64_t declared = declared_length(exchange);
 
         /* Nothing was sent yet: the handler may still give another answer. */
-        if (declared >= 0 && data.len > (uint64_t)declared && !drops_content(exchange))
+        if (declared >= 0 && data.len > (uint64_t)declared && !exchange_drops_content(exchange))
             return ERR_TOO_LARGE;
         if ((code = exchange_start(exchange, declared)) < 0)
             return code;
     }
     if (exchange->phase == EXCHANGE_FINISHED)
         return data.len ? ERR_STATE : 0;
-    if (exchange->phase == EXCHANGE_ABORTED || conn == NULL)
+    if (exchange->phase == EXCHANGE_ABORTED || exchange->conn == NULL)
         return ERR_CLOSED;
     if (exchange->length >= 0 && data.len > (uint64_t)exchange->length - exchange->sent &&
-        !drops_content(exchange))
+        !exchange_drops_content(exchange))
         return ERR_TOO_LARGE;
     if (data.len == 0)
         return 0;
-    if (drops_content(exchange))
+    if (exchange_drops_content(exchange))
         return (ssize_t)data.len;
-    if ((code = make_room(exchange)) < 0)
+    if ((code = exchange->carrier->room(exchange)) < 0)
         return code;
     if (data.len > OUT_HIGH_BYTES)
         data.len = OUT_HIGH_BYTES;
-    code = exchange->chunked ? write_chunked(conn, data) : write_plain(conn, data);
-    if (code < 0)
+    if (exchange->carrier->write(exchange, data) < 0)
         return ERR_CLOSED;
     exchange->sent += data.len;
-    conn_send_soon(conn);
     return (ssize_t)data.len;
 }
 
@@ -511,24 +427,18 @@ int exchange_flush(struct exchange *exchange)
         return code;
     if (exchange->phase == EXCHANGE_ABORTED)
         return ERR_CLOSED;
-    if (exchange->conn == NULL)
-        return 0;
-    code = conn_send(exchange->conn, NULL, 0);
-    if (code == 0)
-        conn_update_interest(exchange->conn);
-    return code;
+    return exchange->conn ? exchange->carrier->flush(exchange) : 0;
 }
 
 int exchange_finish(struct exchange *exchange, struct span data)
 {
-    struct conn *conn = exchange->conn;
     int code;
 
     CHECK(data.len <= EXCHANGE_WHOLE);
     if (exchange->phase == EXCHANGE_OPEN) {
         int64_t declared = declared_length(exchange);
 
-        if (declared >= 0 && data.len == 0 && drops_content(exchange))
+        if (declared >= 0 && data.len == 0 && exchange_drops_content(exchange))
             code = exchange_start(exchange, declared); /* HEAD may promise what GET would send */
         else if (declared >= 0 && (uint64_t)declared < data.len)
             return ERR_TOO_LARGE;
@@ -539,25 +449,24 @@ int exchange_finish(struct exchange *exchange, struct span data)
     }
     if (exchange->phase == EXCHANGE_FINISHED)
         return data.len ? ERR_STATE : 0;
-    if (exchange->phase == EXCHANGE_ABORTED || conn == NULL)
+    if (exchange->phase == EXCHANGE_ABORTED || exchange->conn == NULL)
         return ERR_CLOSED;
-    if (!drops_content(exchange)) {
-        if (exchange->length >= 0 && data.len > (uint64_t)exchange->length - exchange->sent)
+    if (exchange_drops_content(exchange)) {
+        data = SPAN_NONE;
+    } else if (exchange->length >= 0) {
+        uint64_t left = (uint64_t)exchange->length - exchange->sent;
+
+        if (data.len > left)
             return ERR_TOO_LARGE;
-        if (data.len > 0 && exchange->chunked)
-            h1_write_chunk(conn_out(conn), data);
-        else
-            buf_append(conn_out(conn), data);
-        exchange->sent += data.len;
-        if (exchange->chunked)
-            h1_write_end(conn_out(conn), &exchange->response_trailers);
-        else if (exchange->length >= 0 && exchange->sent < (uint64_t)exchange->length) {
-            exchange_abort(exchange);
+        if (data.len < left) {
+            exchange_fail(exchange);
             return ERR_INVALID;
         }
     }
+    exchange->sent += data.len;
+    exchange->carrier->finish(exchange, data);
     exchange_end(exchange, EXCHANGE_FINISHED);
-    conn_exchange_ended(conn);
+    exchange->carrier->finished(exchange);
     return 0;
 }
 
@@ -578,24 +487,22 @@ int exchange_inform(struct exchange *exchange, int status, const struct fields *
         return ERR_STATE;
     if (request_is_http10(&exchange->head))
         return 0;
-    int code = make_room(exchange);
+    int code = exchange->carrier->room(exchange);
 
     if (code < 0)
         return code;
-    h1_write_interim(conn_out(exchange->conn), status, fields);
-    conn_send_soon(exchange->conn);
+    exchange->carrier->interim(exchange, status, fields);
     return 0;
 }
 
-/* Answers with a page of ours, and ends the connection. */
+/* Answers with a page of ours. */
 static void answer_refusal(struct exchange *exchange, const struct refusal *why)
 {
     struct buf page = {0};
 
     exchange_reset_response(exchange);
     exchange->status = why->status;
-    exchange->close = true;
-    exchange->conn->linger = true;
+    exchange->carrier->refusing(exchange);
     fields_add(&exchange->fields, SPAN("Content-Type"), SPAN("text/html; charset=us-ascii"));
     if (why->status == 503)
         fields_add(&exchange->fields, SPAN("Retry-After"), SPAN(RETRY_AFTER_SECONDS));
@@ -626,7 +533,8 @@ void exchange_overdue(struct exchange *exchange)
 
     exchange_cancel(exchange, ERR_TIMEOUT);
     if (exchange->phase != EXCHANGE_OPEN) {
-        conn_close(exchange->conn, CLOSE_HANDLER);
+        exchange->reset_code = H2_INTERNAL_ERROR;
+        exchange->carrier->drop(exchange, CLOSE_HANDLER);
         return;
     }
     server_report(exchange->conn, exchange, &why);
@@ -645,13 +553,11 @@ void exchange_refuse_busy(struct exchange *exchange, const char *reason, const c
         exchange_refuse(exchange, &why);
         return;
     }
-    struct conn *conn = exchange->conn;
-
-    server_report(conn, exchange, &why);
+    server_report(exchange->conn, exchange, &why);
     exchange->released = true;
     exchange_end(exchange, EXCHANGE_ABORTED);
-    conn_send(conn, NULL, 0); /* the answers before it are not taken back */
-    conn_close(conn, CLOSE_BUSY);
+    exchange->reset_code = H2_REFUSED_STREAM; /* no handler has seen it: it may be sent again */
+    exchange->carrier->drop(exchange, CLOSE_BUSY);
 }
 
 int exchange_block(struct exchange *exchange, bool for_content, int ms)

@@ -22,7 +22,9 @@
 #include "route/queue.h"
 
 struct app;
+struct carrier;
 struct conn;
+struct h2_stream;
 struct server;
 
 enum exchange_phase {
@@ -38,8 +40,10 @@ enum content_phase { CONTENT_UNREAD, CONTENT_READING, CONTENT_ENDED, CONTENT_FAI
 struct exchange {
     struct conn *conn; /* NULL when the connection is gone */
     struct server *server;
-    struct app *app; /* NULL until the request has been routed */
-    void *task;      /* the handler's */
+    const struct carrier *carrier;
+    struct h2_stream *stream; /* that carries it; NULL over HTTP/1.1 */
+    struct app *app;          /* NULL until the request has been routed */
+    void *task;               /* the handler's */
     uint64_t number; /* unique in this process and never 0; changes when the memory is used again */
     struct arena arena;
 
@@ -82,8 +86,9 @@ struct exchange {
     int status;
     struct span reason; /* SPAN_NONE: the standard phrase */
     struct fields fields, response_trailers;
-    int64_t length; /* declared Content-Length, -1 when none */
-    uint64_t sent;  /* content bytes handed over */
+    int64_t length;      /* declared Content-Length, -1 when none */
+    uint64_t sent;       /* content bytes handed over */
+    uint32_t reset_code; /* for the stream, when it is broken off */
     bool chunked, close;
     bool wants_content, wants_room;
     bool released;     /* by the handler */
@@ -148,8 +153,15 @@ void exchange_reset_response(struct exchange *exchange);
  * peer. ERR_AGAIN: handler->writable will be called. */
 int exchange_inform(struct exchange *exchange, int status, const struct fields *fields);
 
-/* Breaks the connection off: the peer sees that the answer is not complete. */
+/*
+ * Breaks the answer off: the peer sees that it is not complete. Over HTTP/1.1 that resets the
+ * connection, over HTTP/2 the stream, with this error code, CANCEL, or INTERNAL_ERROR (RFC 9113
+ * section 7), behind what was written before. Behind a complete answer only exchange_reset does
+ * something, and only to a stream whose request goes on.
+ */
+void exchange_reset(struct exchange *exchange, uint32_t code);
 void exchange_abort(struct exchange *exchange);
+void exchange_fail(struct exchange *exchange);
 
 /* The handler needs the exchange no more; an answer that has not ended is broken off. May be called
  * from handler->cancelled. */
