@@ -8,6 +8,7 @@
 #include "base/err.h"
 #include "http/chars_priv.h"
 #include "http/h1_line_priv.h"
+#include "http/message_rules.h"
 
 #define MAX_CHUNK_LINE_BYTES 4096u /* against endless extensions in front of one chunk */
 #define MAX_EXTENSION_BYTES                                                                        \
@@ -23,55 +24,6 @@ enum content_state {
 };
 
 enum { STEP_ON = 2 }; /* beside H1_END and H1_DATA: the state changed or a line was taken */
-
-/* Fields that say what the message is came too late to be believed when they are trailers. */
-static const char *const framing_names[] = {"transfer-encoding", "content-length", "host"};
-
-/* Fields that RFC 9110 section 6.5.1 does not let act from a trailer section: dropped. */
-static const char *const dropped_names[] = {
-    "age",
-    "authorization",
-    "cache-control",
-    "connection",
-    "content-encoding",
-    "content-range",
-    "content-type",
-    "cookie",
-    "date",
-    "expect",
-    "expires",
-    "forwarded",
-    "if-match",
-    "if-modified-since",
-    "if-none-match",
-    "if-range",
-    "if-unmodified-since",
-    "keep-alive",
-    "location",
-    "max-forwards",
-    "pragma",
-    "proxy-authenticate",
-    "proxy-authorization",
-    "range",
-    "retry-after",
-    "set-cookie",
-    "te",
-    "trailer",
-    "upgrade",
-    "vary",
-    "warning",
-    "www-authenticate",
-};
-
-#define COUNT(array) (sizeof(array) / sizeof((array)[0]))
-
-static bool is_among(struct span name, const char *const *names, size_t count)
-{
-    for (size_t i = 0; i < count; i++)
-        if (span_eq_nocase(name, span_str(names[i])))
-            return true;
-    return false;
-}
 
 void h1_content_init(struct h1_content *content, const struct request_head *head,
                      const struct message_limits *limits, struct arena *arena,
@@ -134,7 +86,7 @@ static bool extensions_valid(struct span text)
 static int refuse(struct h1_content *content, struct span line, const char *reason,
                   const char *detail)
 {
-    h1_refuse(&content->refusal, 400, reason, detail);
+    message_refuse(&content->refusal, 400, reason, detail);
     return h1_blame_cr(line, &content->refusal);
 }
 
@@ -190,7 +142,7 @@ static int step_chunk_line(struct h1_content *content, struct span in, size_t *t
 
     (void)data;
     if (h1_line_passes(line, MAX_CHUNK_LINE_BYTES) != SIZE_MAX)
-        return h1_refuse(&content->refusal, 400, "BadRequest", "an over-long chunk line");
+        return message_refuse(&content->refusal, 400, "BadRequest", "an over-long chunk line");
     if (!whole) {
         content->scanned = (uint32_t)line.len;
         return ERR_AGAIN;
@@ -207,7 +159,7 @@ static int step_chunk_end(struct h1_content *content, struct span in, size_t *ta
 {
     (void)data;
     if ((in.len > 0 && in.at[0] != '\r') || (in.len > 1 && in.at[1] != '\n'))
-        return h1_refuse(&content->refusal, 400, "Invalid_CR/LF", "a chunk without its CRLF");
+        return message_refuse(&content->refusal, 400, "Invalid_CR/LF", "a chunk without its CRLF");
     if (in.len < 2)
         return ERR_AGAIN;
     *taken = 2;
@@ -222,10 +174,14 @@ static int take_trailer(struct h1_content *content, struct span line)
 
     if (h1_parse_field(line, &field, &content->refusal) < 0)
         return ERR_INVALID;
-    if (is_among(field.name, framing_names, COUNT(framing_names)))
-        return h1_refuse(&content->refusal, 400, "Header", "a framing field among the trailers");
+
+    enum trailer_fate fate = trailer_fate_of(field.name);
+
+    if (fate == TRAILER_FRAMING)
+        return message_refuse(&content->refusal, 400, "Header",
+                              "a framing field among the trailers");
     content->trailer_count++;
-    if (content->trailers && !is_among(field.name, dropped_names, COUNT(dropped_names)))
+    if (content->trailers && fate == TRAILER_KEPT)
         fields_add(content->trailers, arena_copy(content->arena, field.name),
                    arena_copy(content->arena, field.value));
     return STEP_ON;

@@ -4,15 +4,10 @@
  * rest of the line.
  */
 #include "http/h1_line_priv.h"
+#include "http/message_rules.h"
 
 #include "base/err.h"
 #include "http/chars_priv.h"
-
-int h1_refuse(struct refusal *why, int status, const char *reason, const char *detail)
-{
-    *why = (struct refusal){status, reason, detail};
-    return ERR_INVALID;
-}
 
 size_t h1_line_passes(struct span line, size_t limit)
 {
@@ -61,24 +56,25 @@ int h1_judge_field_limits(const struct message_limits *limits, struct span line,
     size_t line_passed = field_passes(limits, line);
 
     if (line.len > head_room && head_room + 1 < line_passed)
-        return h1_refuse(why, 431, "RequestLength", "fields longer than max_request_head_bytes");
+        return message_refuse(why, 431, "RequestLength",
+                              "fields longer than max_request_head_bytes");
     if (line_passed != SIZE_MAX)
-        return h1_refuse(why, 431, "FieldLength", "a field line longer than its limit");
+        return message_refuse(why, 431, "FieldLength", "a field line longer than its limit");
     if (whole && count >= limits->max_fields && line.at[0] != '\r')
-        return h1_refuse(why, 431, "FieldLength", "more field lines than max_fields");
+        return message_refuse(why, 431, "FieldLength", "more field lines than max_fields");
     return 0;
 }
 
 int h1_blame_cr(struct span text, struct refusal *why)
 {
     if (memchr(text.at, '\r', text.len))
-        h1_refuse(why, 400, "Invalid_CR/LF", "a bare CR");
+        message_refuse(why, 400, "Invalid_CR/LF", "a bare CR");
     return ERR_INVALID;
 }
 
 static int refuse_field(struct span content, struct refusal *why, const char *detail)
 {
-    h1_refuse(why, 400, "Header", detail);
+    message_refuse(why, 400, "Header", detail);
     return h1_blame_cr(content, why);
 }
 

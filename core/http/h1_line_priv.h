@@ -8,9 +8,7 @@
 #include "base/err.h"
 #include "base/span.h"
 #include "http/h1_read.h"
-
-/* Fills why; returns ERR_INVALID. */
-int h1_refuse(struct refusal *why, int status, const char *reason, const char *detail);
+#include "http/message_rules.h"
 
 /* Makes a refusal of text with a bare CR in it say so; returns ERR_INVALID. */
 int h1_blame_cr(struct span text, struct refusal *why);
@@ -37,7 +35,7 @@ size_t h1_line_passes(struct span line, size_t limit);
 static inline int h1_line_content(struct span line, struct span *content, struct refusal *why)
 {
     if (line.len < 2 || line.at[line.len - 2] != '\r') {
-        h1_refuse(why, 400, "Invalid_CR/LF", "a bare LF");
+        message_refuse(why, 400, "Invalid_CR/LF", "a bare LF");
         return ERR_INVALID; /* said here, where the compiler sees that *content is not used */
     }
     *content = span_of(line.at, line.len - 2);

@@ -10,12 +10,12 @@
 #include "http/chars_priv.h"
 #include "http/fields_priv.h"
 #include "http/h1_line_priv.h"
+#include "http/message_rules.h"
 
-#define MAX_METHOD_BYTES 32u /* longer than any registered method; a longer one is 501 */
-#define VERSION_BYTES    8u  /* "HTTP/1.1" */
+#define VERSION_BYTES 8u /* "HTTP/1.1" */
 
 /* Room on the request line beside the target: method, two blanks, version. */
-#define LINE_ALLOWANCE (MAX_METHOD_BYTES + 2 + VERSION_BYTES)
+#define LINE_ALLOWANCE (MESSAGE_METHOD_BYTES + 2 + VERSION_BYTES)
 
 enum { READER_START, READER_FIELDS, READER_DONE };
 
@@ -36,7 +36,7 @@ bool h1_reader_idle(const struct h1_reader *reader)
 
 static int refuse(struct h1_reader *reader, int status, const char *reason, const char *detail)
 {
-    return h1_refuse(&reader->refusal, status, reason, detail);
+    return message_refuse(&reader->refusal, status, reason, detail);
 }
 
 static int check_request_line_limits(struct h1_reader *reader, struct span line)
@@ -85,8 +85,8 @@ static int parse_request_line(struct h1_reader *reader, struct span line)
 
     if (method_len == 0 || method_len == line.len || line.at[method_len] != ' ')
         return refuse(reader, 400, "Verb", "a malformed method");
-    if (method_len > MAX_METHOD_BYTES)
-        return refuse(reader, 501, "N/I", "a method longer than any there is");
+    if (message_check_method(span_of(line.at, method_len), &reader->refusal) < 0)
+        return ERR_INVALID;
     head->method = span_of(line.at, method_len);
 
     struct span rest = span_of(line.at + method_len + 1, line.len - method_len - 1);
@@ -208,22 +208,10 @@ struct summary {
 
 static int note_length(struct h1_reader *reader, struct summary *summary, const struct field *field)
 {
-    uint64_t length = 0;
-
     if (summary->length && !span_eq(summary->length->value, field->value))
         return refuse(reader, 400, "Number", "two Content-Length fields that differ");
-    if (field->value.len == 0 || chars_span(field->value, CHAR_DIGIT) < field->value.len)
-        return refuse(reader, 400, "Number", "a Content-Length that is no plain number");
-    for (size_t i = 0; i < field->value.len; i++) {
-        uint64_t digit = (uint64_t)(field->value.at[i] - '0');
-
-        if (length > (INT64_MAX - digit) / 10)
-            return refuse(reader, 400, "Number", "a Content-Length above 2^63-1");
-        length = 10 * length + digit;
-    }
     summary->length = field;
-    reader->head->content_length = length;
-    return 0;
+    return message_read_length(field->value, &reader->head->content_length, &reader->refusal);
 }
 
 /*
@@ -267,19 +255,12 @@ static void note_connection(struct summary *summary, const struct field *field)
     }
 }
 
-/* 100-continue is the only expectation there is; who expects another must learn that it is not met.
- */
+/* HTTP/1.0 knows no expectations: whatever it says there is ignored. */
 static int note_expect(struct h1_reader *reader, struct summary *summary, const struct field *field)
 {
-    struct span list = field->value, expectation;
-
-    while (fields_list_next(&list, &expectation)) {
-        if (span_eq_nocase(expectation, SPAN("100-continue")))
-            summary->expects = true;
-        else if (expectation.len > 0 && reader->head->minor > 0)
-            return refuse(reader, 417, "Header", "an unknown expectation");
-    }
-    return 0;
+    if (request_is_http10(reader->head))
+        return 0;
+    return message_read_expect(field->value, &summary->expects, &reader->refusal);
 }
 
 static int note_field(struct h1_reader *reader, struct summary *summary, const struct field *field)
@@ -353,7 +334,7 @@ static int finish_head(struct h1_reader *reader)
     if (judge_host(reader, &summary) < 0 || judge_framing(reader, &summary) < 0)
         return ERR_INVALID;
     head->keep_alive = !summary.close && (head->minor > 0 || summary.keep_alive);
-    head->expect_continue = summary.expects && head->minor > 0;
+    head->expect_continue = summary.expects;
     reader->state = READER_DONE;
     return 0;
 }

@@ -49,25 +49,31 @@ struct h2;
 
 /*
  * A request as the session knows it, part of an object of the owner's, which sets the first three
- * before it returns it from begin. The rest is the session's.
+ * before it returns it from begin, and trailing whenever it likes before the last content is
+ * pulled. The rest is the session's.
  */
 struct h2_request {
     struct arena *arena;           /* where the head's bytes are copied to */
     struct request_head *head;     /* is initialised by the session */
     struct fields *trailers;       /* initialised; filled before ended */
-    const struct fields *trailing; /* the response's trailers, read behind its last content; may be
-                                      NULL */
+    const struct fields *trailing; /* the response's trailers, read behind its last content; NULL
+                                      from begin on */
     int32_t id;
     struct refusal refusal; /* status is not 0: what the head must be answered with */
     uint32_t head_bytes;    /* names, values and 32 a line (RFC 9113 section 6.5.2) */
     uint32_t trailer_bytes;
+    uint32_t trailer_count; /* those that are dropped too */
     uint64_t content_bytes; /* received */
     struct span scheme, authority, path;
-    bool is_open;     /* the session has the stream */
-    bool head_done;   /* fields from now on are trailers */
-    bool ended;       /* no content will come */
-    bool responded;   /* the final response's head was handed over */
-    bool has_content; /* of the response, to be pulled */
+    uint32_t heads_queued; /* of responses, that did not leave yet */
+    uint32_t reset_code;   /* of a reset that waits for them */
+    bool is_open;          /* the session has the stream */
+    bool head_done;        /* fields from now on are trailers */
+    bool ended;            /* no content will come */
+    bool responded;        /* the final response's head was handed over */
+    bool has_content;      /* of the response, to be pulled */
+    bool reset;            /* RST_STREAM is on its way */
+    bool reset_waits;
 };
 
 /* How content goes on behind what pull has given. */

@@ -1,0 +1,210 @@
+/*
+ * Requests of fields (RFC 9113 section 8.3). That names are lower-case tokens, that pseudo-fields
+ * come first, once and whole, and what else makes a message malformed, the library has seen to;
+ * here are the limits, the target and the authority, refused as over HTTP/1.1. The first fault
+ * counts; what follows it is not kept.
+ */
+#include "http/h2_priv.h"
+
+#include "base/err.h"
+#include "http/fields_priv.h"
+#include "http/message_rules.h"
+
+#define LINE_OVERHEAD  32u /* that a line counts beside its bytes (RFC 9113 section 6.5.2) */
+#define LINE_SEPARATOR 2u  /* ": ", which HTTP/1.1 would have needed */
+
+void h2_head_begin(struct h2_request *request, int32_t id)
+{
+    *request = (struct h2_request){.arena = request->arena,
+                                   .head = request->head,
+                                   .trailers = request->trailers,
+                                   .id = id,
+                                   .is_open = true};
+    *request->head =
+        (struct request_head){.version = SPAN("HTTP/2"), .major = 2, .keep_alive = true};
+    fields_init(&request->head->fields, request->arena);
+    fields_init(request->trailers, request->arena);
+}
+
+static int refuse(struct h2_request *request, int status, const char *reason, const char *detail)
+{
+    return message_refuse(&request->refusal, status, reason, detail);
+}
+
+enum fit { FITS, LINE_TOO_LONG, SECTION_TOO_LONG };
+
+/* Counts a line in its section and holds both against their limits. */
+static enum fit fit_line(const struct message_limits *limits, enum field_id id, struct span name,
+                         struct span value, uint32_t *section_bytes)
+{
+    size_t section = *section_bytes + name.len + value.len + LINE_OVERHEAD;
+    size_t most =
+        id == FIELD_AUTHORIZATION ? limits->max_authorization_length : limits->max_field_length;
+
+    if (section > limits->max_request_head_bytes)
+        return SECTION_TOO_LONG;
+    *section_bytes = (uint32_t)section;
+    return name.len + LINE_SEPARATOR + value.len <= most ? FITS : LINE_TOO_LONG;
+}
+
+static void take_method(struct h2_request *request, struct span value)
+{
+    if (message_check_method(value, &request->refusal) == 0)
+        request->head->method = arena_copy(request->arena, value);
+}
+
+static void take_path(struct h2_request *request, struct span value)
+{
+    request->path = arena_copy(request->arena, value);
+    request->head->target.raw = request->path; /* for logs, whatever becomes of it */
+}
+
+static void take_pseudo_field(struct h2_request *request, struct span name, struct span value)
+{
+    if (span_eq(name, SPAN(":method")))
+        take_method(request, value);
+    else if (span_eq(name, SPAN(":path")))
+        take_path(request, value);
+    else if (span_eq(name, SPAN(":scheme")))
+        request->scheme = arena_copy(request->arena, value);
+    else if (span_eq(name, SPAN(":authority")))
+        request->authority = arena_copy(request->arena, value);
+}
+
+static struct field copy_field(struct arena *arena, enum field_id id, struct span name,
+                               struct span value)
+{
+    const char *known = field_id_name(id);
+
+    return (struct field){known ? span_of(known, name.len) : arena_copy(arena, name),
+                          arena_copy(arena, value), id};
+}
+
+static void take_field(struct h2_request *request, enum field_id id, struct span name,
+                       struct span value)
+{
+    struct field field = copy_field(request->arena, id, name, value);
+
+    fields_push(&request->head->fields, &field);
+}
+
+/* A path has a limit of its own, and is no field line otherwise. */
+static int check_limits(const struct message_limits *limits, struct h2_request *request,
+                        enum field_id id, struct span name, struct span value)
+{
+    bool is_path = span_eq(name, SPAN(":path"));
+    enum fit fit = fit_line(limits, id, name, value, &request->head_bytes);
+
+    if (is_path && value.len > limits->max_target_bytes)
+        return refuse(request, 414, "URL_Length", "a target longer than max_target_bytes");
+    if (fit == SECTION_TOO_LONG)
+        return refuse(request, 431, "RequestLength", "fields longer than max_request_head_bytes");
+    if (fit == LINE_TOO_LONG && !is_path)
+        return refuse(request, 431, "FieldLength", "a field line longer than its limit");
+    if (name.at[0] != ':' && request->head->fields.count >= limits->max_fields)
+        return refuse(request, 431, "FieldLength", "more field lines than max_fields");
+    return 0;
+}
+
+void h2_head_field(const struct message_limits *limits, struct h2_request *request,
+                   struct span name, struct span value)
+{
+    bool pseudo = name.at[0] == ':';
+    enum field_id id = pseudo ? FIELD_OTHER : field_id_of(name);
+
+    if (request->refusal.status || check_limits(limits, request, id, name, value) < 0)
+        return;
+    if (pseudo)
+        take_pseudo_field(request, name, value);
+    else
+        take_field(request, id, name, value);
+}
+
+/* CONNECT names host and port alone; all others a path, or all of the server (RFC 9113 section
+ * 8.3.1). */
+static int judge_target(const struct message_limits *limits, struct h2_request *request)
+{
+    struct request_head *head = request->head;
+    struct span raw = request->path.at ? request->path : request->authority;
+
+    if (request->path.at && raw.at[0] != '/' && raw.at[0] != '*') {
+        head->target = (struct target){.raw = raw};
+        return refuse(request, 400, "URL", "a :path that does not begin with a slash");
+    }
+    if (request->scheme.at && !span_eq_nocase(request->scheme, SPAN("http")) &&
+        !span_eq_nocase(request->scheme, SPAN("https")))
+        return refuse(request, 400, "URL", "a :scheme that is neither http nor https");
+    return target_parse(&head->target, raw, head->method, &limits->target, request->arena,
+                        &request->refusal);
+}
+
+static int judge_host(struct h2_request *request)
+{
+    struct request_head *head = request->head;
+    const struct field *host = fields_find_id(&head->fields, FIELD_HOST, 0);
+
+    if (host && fields_find_id(&head->fields, FIELD_HOST, (uint32_t)(host - head->fields.at) + 1))
+        return refuse(request, 400, "Hostname", "more than one Host field");
+    if (host == NULL && request->authority.at == NULL)
+        return refuse(request, 400, "Hostname", "neither :authority nor Host");
+    if (request->authority.at && !authority_valid(request->authority))
+        return refuse(request, 400, "Hostname", "a malformed :authority");
+    if (host && !authority_valid(host->value))
+        return refuse(request, 400, "Hostname", "a malformed Host");
+    if (host && request->authority.at && !span_eq_nocase(host->value, request->authority))
+        return refuse(request, 400, "Hostname", "Host and :authority differ");
+    head->host = request->authority.at ? request->authority : host->value;
+    return 0;
+}
+
+static int judge_fields(struct h2_request *request)
+{
+    struct request_head *head = request->head;
+
+    for (uint32_t i = 0; i < head->fields.count; i++) {
+        const struct field *field = &head->fields.at[i];
+        int rc = 0;
+
+        if (field->id == FIELD_CONTENT_LENGTH)
+            rc = message_read_length(field->value, &head->content_length, &request->refusal);
+        else if (field->id == FIELD_EXPECT)
+            rc = message_read_expect(field->value, &head->expect_continue, &request->refusal);
+        if (rc < 0)
+            return rc;
+    }
+    return 0;
+}
+
+void h2_head_end(const struct message_limits *limits, struct h2_request *request)
+{
+    struct request_head *head = request->head;
+
+    request->head_done = true;
+    if (request->refusal.status || judge_target(limits, request) < 0 || judge_host(request) < 0 ||
+        judge_fields(request) < 0)
+        return;
+    if (!request->ended)
+        head->framing = head->content_length > 0 ? FRAMING_SIZED : FRAMING_UNSIZED;
+}
+
+int h2_trailer_field(const struct message_limits *limits, struct h2_request *request,
+                     struct span name, struct span value)
+{
+    enum field_id id = field_id_of(name);
+
+    if (fit_line(limits, id, name, value, &request->trailer_bytes) != FITS ||
+        request->trailer_count >= limits->max_fields)
+        return ERR_TOO_LARGE;
+    request->trailer_count++;
+
+    enum trailer_fate fate = trailer_fate_of(name);
+
+    if (fate == TRAILER_FRAMING)
+        return ERR_INVALID;
+    if (fate == TRAILER_KEPT) {
+        struct field field = copy_field(request->arena, id, name, value);
+
+        fields_push(request->trailers, &field);
+    }
+    return 0;
+}
