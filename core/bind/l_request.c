@@ -10,6 +10,7 @@
 #include "bind/aux.h"
 #include "bind/request.h"
 #include "bind/vm_priv.h"
+#include "http/h2.h"
 #include "net/addr.h"
 #include "server/exchange.h"
 
@@ -181,7 +182,7 @@ static int get(lua_State *L, struct request *request, enum getter getter)
         l_push_span(L, exchange_scheme(exchange));
         return 1;
     case GET_PROTOCOL:
-        lua_pushstring(L, head->minor ? "HTTP/1.1" : "HTTP/1.0");
+        l_push_span(L, request_protocol(head));
         return 1;
     case GET_ID:
         lua_pushlstring(L, id, exchange_id(exchange, id));
@@ -287,6 +288,18 @@ static int request_abort_call(lua_State *L)
     return 0;
 }
 
+/* req:reset([code]): as abort, and over HTTP/2 with this error code (RFC 9113 section 7; 8,
+ * CANCEL); behind a complete answer it ends a request that is still being sent */
+static int request_reset_call(lua_State *L)
+{
+    struct request *request = check_request(L, 1, BOX_REQUEST);
+    lua_Integer code = luaL_optinteger(L, 2, H2_CANCEL);
+
+    luaL_argcheck(L, code >= 0 && code <= UINT32_MAX, 2, "an error code is 0 to 4294967295");
+    request_reset(request, (uint32_t)code);
+    return 0;
+}
+
 static int request_tostring(lua_State *L)
 {
     struct request_box *box = check_box(L, 1, BOX_REQUEST);
@@ -307,6 +320,7 @@ static const luaL_Reg methods[] = {
     {"cancelled", request_cancelled},
     {"on_cancel", request_on_cancel},
     {"abort", request_abort_call},
+    {"reset", request_reset_call},
     {NULL, NULL},
 };
 

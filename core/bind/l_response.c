@@ -358,6 +358,17 @@ static int response_on_completed(lua_State *L)
     return 0;
 }
 
+/* res:close_connection(): the connection takes no requests behind this one: Connection: close, or
+ * GOAWAY in front of the response. Ignored when the response has started. */
+static int response_close_connection(lua_State *L)
+{
+    struct exchange *exchange = check_request(L, 1, BOX_RESPONSE)->exchange;
+
+    if (exchange->phase < EXCHANGE_STARTED)
+        exchange->close = true;
+    return 0;
+}
+
 /* ---- fields of the object ---- */
 
 static int push_headers(lua_State *L, struct request *request)
@@ -485,6 +496,7 @@ static const luaL_Reg methods[] = {
     {"finish", response_finish},
     {"json", response_json},
     {"informational", response_informational},
+    {"close_connection", response_close_connection},
     {"after", response_after},
     {"on_starting", response_on_starting},
     {"on_completed", response_on_completed},

@@ -281,7 +281,7 @@ static void read_entry(lua_State *L, struct access_entry *entry, struct net_addr
         .request_bytes = (uint64_t)field_int(L, "request_bytes"),
         .duration_us = field_int(L, "duration_us"),
         .status = (int)field_int(L, "status"),
-        .minor = (uint8_t)field_int(L, "minor"),
+        .protocol = field_int(L, "minor") ? SPAN("HTTP/1.1") : SPAN("HTTP/1.0"),
     };
     lua_getfield(L, 2, "aborted");
     entry->aborted = lua_toboolean(L, -1);

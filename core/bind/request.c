@@ -16,6 +16,7 @@
 #include "bind/answer.h"
 #include "bind/aux.h"
 #include "bind/vm_priv.h"
+#include "http/h2.h"
 
 /* ---- life ---- */
 
@@ -393,13 +394,17 @@ static void cancel_running(struct request *request, int code)
     wake_waiters(request, true, true, code); /* also those that are not the request's own */
 }
 
+void request_reset(struct request *request, uint32_t code)
+{
+    if (request->exchange->phase < EXCHANGE_FINISHED && request->cancel == 0)
+        cancel_running(request, ERR_CLOSED); /* else its functions have been told why */
+    exchange_reset(request->exchange, code);
+}
+
 void request_abort(struct request *request)
 {
-    if (request->exchange->phase >= EXCHANGE_FINISHED)
-        return;
-    if (request->cancel == 0) /* else its functions have been told why */
-        cancel_running(request, ERR_CLOSED);
-    exchange_abort(request->exchange);
+    if (request->exchange->phase < EXCHANGE_FINISHED)
+        request_reset(request, H2_CANCEL);
 }
 
 static void on_cancelled(struct exchange *exchange, int code)

@@ -118,6 +118,10 @@ void request_tell_cancel(lua_State *L, struct request *request);
  * more than that once: afterwards, or when the answer has ended, it does nothing. */
 void request_abort(struct request *request);
 
+/* The same with this error code for an HTTP/2 stream; behind the answer it tells the client to send
+ * no more of the request. */
+void request_reset(struct request *request, uint32_t code);
+
 /* The request needs neither its exchange nor its task any more. */
 void request_over(struct request *request);
 

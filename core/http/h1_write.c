@@ -159,6 +159,13 @@ void h1_write_interim(struct buf *out, int status, const struct fields *fields)
     h1_write_head(out, &(struct h1_response){.status = status, .fields = fields});
 }
 
+void h1_write_switch(struct buf *out, struct span protocol)
+{
+    buf_printf(out,
+               "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: %.*s\r\n\r\n",
+               (int)protocol.len, protocol.at);
+}
+
 void h1_write_chunk(struct buf *out, struct span data)
 {
     char digits[DIGITS_MAX];

@@ -38,6 +38,9 @@ void h1_write_head(struct buf *out, const struct h1_response *response);
 /* Appends an interim response (1xx) with its fields. */
 void h1_write_interim(struct buf *out, int status, const struct fields *fields);
 
+/* Appends 101 (Switching Protocols) to this one. */
+void h1_write_switch(struct buf *out, struct span protocol);
+
 /* Appends one chunk: size line, data, CRLF. Nothing for empty data, which would end the content. */
 void h1_write_chunk(struct buf *out, struct span data);
 

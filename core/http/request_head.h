@@ -50,4 +50,12 @@ static inline bool request_is_http10(const struct request_head *head)
     return head->major == 1 && head->minor == 0;
 }
 
+/* As a handler and the logs see it: "HTTP/2" (reference section 16). */
+static inline struct span request_protocol(const struct request_head *head)
+{
+    if (head->major == 2)
+        return SPAN("HTTP/2");
+    return head->minor ? SPAN("HTTP/1.1") : SPAN("HTTP/1.0");
+}
+
 #endif

@@ -132,7 +132,8 @@ static void add_combined(struct access_log *log, const struct access_entry *entr
         add_escaped(out, entry->method);
         buf_append(out, SPAN(" "));
         add_escaped(out, entry->target);
-        buf_printf(out, " HTTP/1.%u", entry->minor);
+        buf_append(out, SPAN(" "));
+        buf_append(out, entry->protocol);
     }
     buf_printf(out, "\" %03d %llu \"", entry->status, (unsigned long long)entry->content_bytes);
     add_or_dash(out, entry->referer);
@@ -167,7 +168,7 @@ static void add_json(struct access_log *log, const struct access_entry *entry)
     add_member(out, "host", entry->host);
     add_member(out, "target", entry->target);
     if (entry->method.len > 0)
-        buf_printf(out, ",\"protocol\":\"HTTP/1.%u\"", entry->minor);
+        add_member(out, "protocol", entry->protocol);
     else
         buf_append(out, SPAN(",\"protocol\":null"));
     if (entry->status > 0)

@@ -19,8 +19,8 @@ struct access_entry {
     int64_t unix_ms;                       /* when the request's head was complete */
     uint64_t content_bytes, request_bytes; /* of the response's and request's content */
     int64_t duration_us;
-    int status;    /* 0: aborted before a status was sent */
-    uint8_t minor; /* HTTP/1.minor */
+    int status;           /* 0: aborted before a status was sent */
+    struct span protocol; /* "HTTP/1.1" */
     bool aborted;
 };
 

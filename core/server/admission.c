@@ -6,7 +6,7 @@
 #include "base/err.h"
 #include "base/log.h"
 #include "server/proxied.h"
-#include "server/server_priv.h"
+#include "server/session.h"
 
 /* ---- who ---- */
 
@@ -135,7 +135,10 @@ static int64_t bytes_of(const struct exchange *exchange)
 {
     int64_t content = exchange->head.framing == FRAMING_NONE ? 0 : IN_AHEAD_BYTES;
 
-    return (int64_t)exchange->reader.head_bytes + content;
+    size_t head =
+        exchange->stream ? exchange->stream->request.head_bytes : exchange->reader.head_bytes;
+
+    return (int64_t)head + content;
 }
 
 static void enqueue(struct app *app, struct exchange *exchange)

@@ -11,7 +11,8 @@
 #include "http/h1_write.h"
 #include "http/status.h"
 #include "net/proxy_protocol.h"
-#include "server/server_priv.h"
+#include "server/carrier.h"
+#include "server/session.h"
 
 enum verdict { CONN_WAIT, CONN_MORE };
 
@@ -130,131 +131,14 @@ int conn_send(struct conn *conn, const struct span *parts, int count)
     return 0;
 }
 
-/* ---- closing ---- */
-
-static int close_code(enum conn_close_reason reason)
-{
-    switch (reason) {
-    case CLOSE_PEER:
-    case CLOSE_DONE:
-    case CLOSE_ABORTED:
-        return ERR_CLOSED;
-    case CLOSE_HEADER_WAIT:
-    case CLOSE_IDLE:
-    case CLOSE_ENTITY_BODY:
-    case CLOSE_MIN_SEND:
-    case CLOSE_HANDLER:
-    case CLOSE_LINGER:
-        return ERR_TIMEOUT;
-    case CLOSE_DRAIN:
-        return ERR_CANCELLED;
-    default:
-        return ERR_RESET;
-    }
-}
-
-/* What the error log says of a close; nothing where no request was harmed, or where the refusal
- * has been told. */
-static enum reason close_reason(const struct conn *conn, enum conn_close_reason reason)
-{
-    switch (reason) {
-    case CLOSE_RESET:
-        if (conn->exchange == NULL || conn->exchange->phase == EXCHANGE_HEAD)
-            return REASON_NONE;
-        return conn->exchange->handed ? REASON_CONNECTION_DROPPED : REASON_CLIENT_RESET;
-    case CLOSE_ABORTED:
-        return REASON_REQUEST_CANCELLED;
-    case CLOSE_PROXY_HEADER:
-        return REASON_PROXY_HEADER;
-    case CLOSE_HEADER_WAIT:
-        return REASON_TIMER_HEADER_WAIT;
-    case CLOSE_IDLE:
-        return REASON_TIMER_CONNECTION_IDLE;
-    case CLOSE_ENTITY_BODY:
-        return REASON_TIMER_ENTITY_BODY;
-    case CLOSE_MIN_SEND:
-        return REASON_TIMER_MIN_BYTES_PER_SECOND;
-    case CLOSE_HANDLER:
-        return REASON_TIMER_HANDLER;
-    case CLOSE_DRAIN:
-        return conn->exchange ? REASON_APP_SHUTDOWN : REASON_NONE;
-    default:
-        return REASON_NONE;
-    }
-}
-
-/* In the words of the error log where it has one. */
-static const char *close_name(const struct conn *conn, enum conn_close_reason reason)
-{
-    static const char *const names[] = {
-        [CLOSE_NONE] = "none",     [CLOSE_PEER] = "peer_closed", [CLOSE_RESET] = "peer_reset",
-        [CLOSE_DONE] = "done",     [CLOSE_BUSY] = "busy",        [CLOSE_LINGER] = "lingered",
-        [CLOSE_DRAIN] = "drained",
-    };
-    enum reason word = close_reason(conn, reason);
-
-    return word == REASON_NONE ? names[reason] : reason_name(word);
-}
-
-static void log_close(const struct conn *conn, enum conn_close_reason reason)
-{
-    struct log_line line;
-    char peer[NET_ADDR_TEXT];
-
-    if (!log_wants(LOG_DEBUG))
-        return;
-    net_addr_text(&conn->peer, peer);
-    log_begin(&line, LOG_DEBUG, "connection_closed", NULL);
-    log_str(&line, "reason", close_name(conn, reason));
-    log_int(&line, "connection", (int64_t)conn->number);
-    log_str(&line, "peer", peer);
-    log_end(&line);
-}
-
-/* Where the end of an answer would look like that of a whole one. */
-static bool breaks_off(enum conn_close_reason reason)
-{
-    switch (reason) {
-    case CLOSE_ABORTED:
-    case CLOSE_BUSY:
-    case CLOSE_DRAIN:
-    case CLOSE_ENTITY_BODY:
-    case CLOSE_HANDLER:
-    case CLOSE_MIN_SEND:
-        return true;
-    default:
-        return false;
-    }
-}
-
-void conn_close(struct conn *conn, enum conn_close_reason reason)
-{
-    struct exchange *exchange = conn->exchange;
-
-    if (conn->state == CONN_CLOSED)
-        return;
-    log_close(conn, reason);
-    if (close_reason(conn, reason) != REASON_NONE)
-        server_report_drop(conn, close_reason(conn, reason));
-    conn->state = CONN_CLOSED;
-    conn->reason = (uint8_t)reason;
-    conn->exchange = NULL;
-    stream_close(conn->stream, breaks_off(reason));
-    conn->stream = NULL;
-    timeouts_stop(conn);
-    admission_conn_gone(conn);
-    list_remove(&conn->node);
-    loop_defer(conn->server->loop, &conn->call); /* frees */
-    if (exchange)
-        exchange_detach(exchange, close_code(reason));
-    server_conn_gone(conn->server);
-}
+/* ---- life ---- */
 
 static void conn_free(struct conn *conn)
 {
     buf_fini(&conn->in);
     buf_consume(&conn->out, buf_len(&conn->out));
     drop_empty_output(conn);
+    session_free(conn->session);
     mem_free(conn->proxy);
     mem_free(conn);
 }
@@ -303,6 +187,56 @@ static enum verdict step_proxy(struct conn *conn)
     return CONN_MORE;
 }
 
+/* HTTP/2 without TLS stays on this machine. */
+static bool may_speak_h2c(const struct conn *conn)
+{
+    struct net_addr local;
+
+    if (conn->https || !conn->server->settings->h2_cleartext)
+        return false;
+    local = conn_socket_local((struct conn *)(uintptr_t)conn);
+    return local.family == NET_UNIX || net_addr_loopback(&local);
+}
+
+/*
+ * True when the connection begins with HTTP/2's preface, or what is here of it, so that nobody can
+ * say yet; then *known is 0. HTTP/1.1 has no such method.
+ */
+static bool speaks_h2(struct conn *conn, struct span bytes, size_t *known)
+{
+    struct span magic = SPAN("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
+    size_t len = bytes.len < magic.len ? bytes.len : magic.len;
+
+    if (memcmp(bytes.at, magic.at, len) != 0 || !may_speak_h2c(conn))
+        return false;
+    *known = len == magic.len;
+    if (*known)
+        session_new(conn);
+    return true;
+}
+
+/* RFC 7540 section 3.2. A request with content goes on over HTTP/1.1. */
+static bool asks_for_h2(struct conn *conn)
+{
+    const struct request_head *head = &conn->exchange->head;
+
+    return fields_has_token(&head->fields, FIELD_UPGRADE, SPAN("h2c")) &&
+           fields_has_token(&head->fields, FIELD_CONNECTION, SPAN("upgrade")) &&
+           fields_has_token(&head->fields, FIELD_CONNECTION, SPAN("http2-settings")) &&
+           !request_is_http10(head) && head->framing == FRAMING_NONE && may_speak_h2c(conn);
+}
+
+static int upgrade(struct conn *conn)
+{
+    const struct fields *fields = &conn->exchange->head.fields;
+    const struct field *settings = fields_find(fields, SPAN("HTTP2-Settings"), 0);
+
+    if (settings == NULL ||
+        fields_find(fields, SPAN("HTTP2-Settings"), (uint32_t)(settings - fields->at) + 1))
+        return ERR_INVALID; /* exactly one */
+    return session_upgrade(conn, conn->exchange, settings->value);
+}
+
 static enum verdict step_reading(struct conn *conn)
 {
     struct server *server = conn->server;
@@ -317,8 +251,12 @@ static enum verdict step_reading(struct conn *conn)
         conn->held_back = true; /* the peer pipelines: it gets its answers first */
         return CONN_WAIT;
     }
+    if (conn->fresh && speaks_h2(conn, bytes, &used))
+        return used ? CONN_MORE : CONN_WAIT;
     if (conn->exchange == NULL) {
         conn->exchange = exchange_new(conn);
+        h1_reader_init(&conn->exchange->reader, &server->limits, &conn->exchange->head,
+                       &conn->exchange->arena);
         /* header_wait runs from accept, then from the first byte of each request. */
         if (!conn->fresh)
             conn->stamp_ms = loop_now_ms(server->loop);
@@ -331,6 +269,8 @@ static enum verdict step_reading(struct conn *conn)
         return CONN_WAIT;
     if (code < 0)
         return conn_refuse(conn, &conn->exchange->reader.refusal);
+    if (asks_for_h2(conn) && upgrade(conn) == 0)
+        return CONN_MORE;
     conn->state = CONN_HANDLING;
     exchange_begin(conn->exchange);
     if (conn->peer_ended && conn->state == CONN_HANDLING)
@@ -390,6 +330,18 @@ static enum verdict step_lingering(struct conn *conn)
     return CONN_WAIT;
 }
 
+static enum verdict step_session(struct conn *conn)
+{
+    struct span bytes = conn_bytes(conn);
+
+    if (bytes.len > 0) {
+        session_receive(conn->session, bytes);
+        conn_take(conn, bytes.len);
+    }
+    session_run(conn->session);
+    return CONN_WAIT;
+}
+
 static enum verdict step_closed(struct conn *conn)
 {
     (void)conn;
@@ -397,11 +349,9 @@ static enum verdict step_closed(struct conn *conn)
 }
 
 static const struct conn_row states[] = {
-    [CONN_PROXY] = {"proxy", step_proxy},
-    [CONN_READING] = {"reading", step_reading},
-    [CONN_HANDLING] = {"handling", step_handling},
-    [CONN_DRAINING] = {"draining", step_draining},
-    [CONN_LINGERING] = {"lingering", step_lingering},
+    [CONN_PROXY] = {"proxy", step_proxy},          [CONN_READING] = {"reading", step_reading},
+    [CONN_HANDLING] = {"handling", step_handling}, [CONN_DRAINING] = {"draining", step_draining},
+    [CONN_SESSION] = {"session", step_session},    [CONN_LINGERING] = {"lingering", step_lingering},
     [CONN_CLOSED] = {"closed", step_closed},
 };
 
@@ -459,10 +409,53 @@ static void conn_end_idle(struct conn *conn)
     timeouts_look(conn);
 }
 
+int conn_send_frames(struct conn *conn)
+{
+    if (buf_len(&conn->out) < OUT_HIGH_BYTES)
+        session_write(conn->session);
+    return buf_len(&conn->out) > 0 ? conn_send(conn, NULL, 0) : 0;
+}
+
+/* A peer that still sends is waited for: a reset could destroy what it has not read. */
+static void end_session(struct conn *conn)
+{
+    session_close(conn->session, CLOSE_DONE);
+    conn->linger = true;
+    conn_end(conn);
+}
+
+/* What is sent makes room for more, and what that makes possible is done at once; a peer that takes
+ * all does not keep the others from their turn. */
+static void settle_session(struct conn *conn)
+{
+    struct session *session = conn->session;
+    unsigned rounds = 0;
+
+    do {
+        session_run(session);
+        if (conn->state == CONN_CLOSED || conn_send_frames(conn) < 0)
+            return;
+    } while (buf_len(&conn->out) == 0 && session_has_more(session) && ++rounds < FRAME_ROUNDS);
+    drop_empty_output(conn);
+    if (buf_len(&conn->out) > 0)
+        ;
+    else if (session_has_more(session))
+        loop_defer_turn(conn->server->loop, &conn->call);
+    else if (session_is_over(session))
+        end_session(conn);
+    else
+        session_mark_pressure(session);
+    conn_update_interest(conn);
+}
+
 static void conn_settle(struct conn *conn)
 {
     if (conn->state == CONN_CLOSED)
         return;
+    if (conn->state == CONN_SESSION) {
+        settle_session(conn);
+        return;
+    }
     if (buf_len(&conn->out) > 0 && conn_send(conn, NULL, 0) < 0)
         return;
     drop_empty_output(conn);
@@ -543,6 +536,8 @@ static void conn_peer_ended(struct conn *conn)
     conn_advance(conn);
     if (conn->state == CONN_HANDLING)
         exchange_cancel(conn->exchange, ERR_CLOSED);
+    if (conn->state == CONN_SESSION)
+        session_peer_ended(conn->session);
     conn_settle(conn);
 }
 
@@ -615,14 +610,14 @@ int conn_block(struct conn *conn, bool for_read, int ms)
     struct pollfd poll_for = {.fd = stream_descriptor(conn->stream)};
     ssize_t got;
 
-    if (conn_send(conn, NULL, 0) < 0)
+    if ((conn->session ? conn_send_frames(conn) : conn_send(conn, NULL, 0)) < 0)
         return ERR_RESET;
     poll_for.events = for_read ? POLLIN : POLLOUT;
     got = poll(&poll_for, 1, ms);
     if (got == 0)
         return ERR_TIMEOUT;
     if (!for_read)
-        return conn_send(conn, NULL, 0);
+        return conn->session ? conn_send_frames(conn) : conn_send(conn, NULL, 0);
     keep_view(conn);
     got = stream_read(conn->stream, buf_reserve(&conn->in, IN_AHEAD_BYTES), IN_AHEAD_BYTES);
     if (got == ERR_AGAIN)
@@ -631,11 +626,15 @@ int conn_block(struct conn *conn, bool for_read, int ms)
         conn_close(conn, CLOSE_RESET);
         return ERR_RESET;
     }
-    if (got == 0) {
-        conn->peer_ended = true;
+    buf_added(&conn->in, (size_t)got);
+    conn->peer_ended |= got == 0;
+    if (conn->session) {
+        session_receive(conn->session, buf_span(&conn->in)); /* what it brings is run later */
+        buf_consume(&conn->in, buf_len(&conn->in));
+        conn_send_soon(conn);
+    } else if (got == 0) {
         exchange_cancel(conn->exchange, ERR_CLOSED);
     }
-    buf_added(&conn->in, (size_t)got);
     return 0;
 }
 
@@ -686,8 +685,10 @@ void conn_new(struct server *server, struct stream *stream, const struct server_
 void conn_drain(struct conn *conn)
 {
     /* A request may have arrived since the last turn; closing now would lose it. */
-    if (conn->state <= CONN_READING && !conn->peer_ended)
+    if ((conn->state <= CONN_READING || conn->state == CONN_SESSION) && !conn->peer_ended)
         conn_receive(conn);
+    if (conn->state == CONN_SESSION)
+        session_drain(conn->session);
     conn_settle(conn);
     timeouts_look(conn); /* who lingers is given less time from now on */
 }

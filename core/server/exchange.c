@@ -12,6 +12,7 @@
 #include "http/h2.h"
 #include "http/status.h"
 #include "server/carrier.h"
+#include "server/session.h"
 
 /* ---- life ---- */
 
@@ -53,11 +54,11 @@ struct exchange *exchange_new(struct conn *conn)
     exchange->length = -1;
     exchange->sent = 0;
     exchange->chunked = exchange->close = false;
+    exchange->reset_code = H2_NO_ERROR;
     exchange->wants_content = exchange->wants_room = false;
     exchange->released = exchange->cancelled = exchange->overdue = false;
     exchange->started = exchange->refused_head = false;
     exchange->start_us = exchange->start_unix_ms = 0;
-    h1_reader_init(&exchange->reader, &server->limits, &exchange->head, &exchange->arena);
     fields_init(&exchange->fields, &exchange->arena);
     fields_init(&exchange->response_trailers, &exchange->arena);
     fields_init(&exchange->trailers, &exchange->arena);
@@ -70,6 +71,9 @@ void exchange_free(struct exchange *exchange)
 
     exchange->number = 0;
     exchange->conn = NULL;
+    if (exchange->stream)
+        session_exchange_gone(exchange->stream);
+    exchange->stream = NULL;
     buf_fini(&exchange->held);
     arena_reset(&exchange->arena);
     if (server->free_exchange_count < FREE_EXCHANGES) {
@@ -95,7 +99,7 @@ void exchange_begin(struct exchange *exchange)
     exchange->phase = EXCHANGE_OPEN;
     if (exchange->head.framing == FRAMING_NONE)
         exchange->content_phase = CONTENT_ENDED;
-    else
+    else if (exchange->stream == NULL)
         h1_content_init(&exchange->content, &exchange->head, &server->limits, &exchange->arena,
                         &exchange->trailers);
     server->slot->counter[COUNTER_REQUESTS]++;
@@ -122,7 +126,7 @@ static void write_access_line(struct exchange *exchange)
         .content_bytes = exchange->sent,
         .request_bytes = exchange->content_bytes + exchange->drained_bytes,
         .status = exchange->phase == EXCHANGE_ABORTED && !exchange->started ? 0 : exchange->status,
-        .minor = exchange->head.minor,
+        .protocol = request_protocol(&exchange->head),
         .aborted = exchange->phase == EXCHANGE_ABORTED,
     };
 
@@ -166,6 +170,8 @@ void exchange_release(struct exchange *exchange)
     admission_leave(exchange);
     exchange->released = true;
     exchange->task = NULL;
+    if (exchange->conn && exchange->stream)
+        session_ignore_rest(exchange->stream);
     if (exchange->conn == NULL && !detaching)
         exchange_free(exchange);
 }

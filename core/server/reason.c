@@ -48,6 +48,15 @@ static const char *const names[REASONS] = {
     [REASON_TIMER_REQ_QUEUE] = "Timer_ReqQueue",
     [REASON_TIMER_SSL_RENEGOTIATION] = "Timer_SslRenegotiation",
     [REASON_TIMER_HANDLER] = "Timer_Handler",
+    [REASON_H2_STREAMS] = "H2_Streams",
+    [REASON_H2_RESETS] = "H2_Resets",
+    [REASON_H2_SETTINGS] = "H2_Settings",
+    [REASON_H2_PINGS] = "H2_Pings",
+    [REASON_H2_EMPTY_FRAMES] = "H2_EmptyFrames",
+    [REASON_H2_OTHER_FRAMES] = "H2_OtherFrames",
+    [REASON_H2_CONTINUATIONS] = "H2_Continuations",
+    [REASON_H2_PREFACE] = "H2_Preface",
+    [REASON_H2_PROTOCOL] = "H2_Protocol",
 };
 
 const char *reason_name(enum reason reason)

@@ -53,6 +53,17 @@ enum reason {
     REASON_TIMER_SSL_RENEGOTIATION,
     REASON_TIMER_HANDLER, /* ours */
 
+    /* Ours: an HTTP/2 stream was refused, or the connection ended. */
+    REASON_H2_STREAMS,
+    REASON_H2_RESETS,
+    REASON_H2_SETTINGS,
+    REASON_H2_PINGS,
+    REASON_H2_EMPTY_FRAMES,
+    REASON_H2_OTHER_FRAMES,
+    REASON_H2_CONTINUATIONS,
+    REASON_H2_PREFACE,
+    REASON_H2_PROTOCOL,
+
     REASONS
 };
 

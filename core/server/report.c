@@ -7,7 +7,7 @@
 #include "base/log.h"
 #include "server/error_log.h"
 #include "server/reason.h"
-#include "server/server_priv.h"
+#include "server/session.h"
 
 static void count(struct server *server, const struct app *app, enum reason reason)
 {
@@ -24,6 +24,8 @@ static enum error_version version_of(const struct exchange *exchange)
 
     if (version.at == NULL)
         return ERROR_VERSION_NONE;
+    if (exchange->head.major == 2)
+        return ERROR_VERSION_2;
     if (version.len != 8 || memcmp(version.at, "HTTP/1.", 7) != 0 || version.at[7] < '0' ||
         version.at[7] > '9')
         return ERROR_VERSION_UNKNOWN;
@@ -51,6 +53,7 @@ static void log_entry(struct conn *conn, const struct exchange *exchange, enum r
         entry.method = exchange->head.method;
         entry.target = exchange->head.target.raw;
         entry.version = version_of(exchange);
+        entry.stream = exchange->stream ? (uint32_t)exchange->stream->request.id : 0;
     }
     if (exchange && exchange->app)
         entry.queue = span_str(exchange->app->settings->request_queue_name);
@@ -77,12 +80,28 @@ void server_report(struct conn *conn, const struct exchange *exchange, const str
     log_end(&line);
 }
 
-void server_report_drop(struct conn *conn, enum reason reason)
+void server_report_drop(struct conn *conn, const struct exchange *exchange, enum reason reason)
 {
-    const struct exchange *exchange = conn->exchange;
-
     count(conn->server, exchange ? exchange->app : NULL, reason);
     log_entry(conn, exchange, reason, 0);
+}
+
+void server_report_broken(struct conn *conn, const struct refusal *why)
+{
+    enum reason reason = reason_find(why->reason);
+    struct log_line line;
+    char peer[NET_ADDR_TEXT];
+
+    count(conn->server, NULL, reason);
+    log_entry(conn, NULL, reason, 0);
+    if (!log_wants(LOG_INFO))
+        return;
+    net_addr_text(conn->proxy ? &conn->proxy->client : &conn->peer, peer);
+    log_begin(&line, LOG_INFO, "session_ended", why->detail);
+    log_str(&line, "reason", why->reason);
+    log_str(&line, "peer", peer);
+    log_int(&line, "connection", (int64_t)conn->number);
+    log_end(&line);
 }
 
 void server_report_refused(struct server *server, const struct server_entry *entry,

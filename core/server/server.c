@@ -75,6 +75,18 @@ void server_apply_settings(struct server *server)
         .target = {limit32(settings->url_segment_max_length),
                    limit32(settings->url_segment_max_count)},
     };
+    server->h2_limits = (struct h2_limits){
+        .message = &server->limits,
+        .max_concurrent_streams = limit32(settings->h2_max_concurrent_streams),
+        .stream_window_bytes = limit32(settings->h2_stream_window_bytes),
+        .header_table_bytes = limit32(settings->h2_header_table_bytes),
+        .max_resets = limit32(settings->h2_max_resets),
+        .max_settings = limit32(settings->h2_max_settings),
+        .max_pings = limit32(settings->h2_max_pings),
+        .max_empty_frames = limit32(settings->h2_max_empty_frames),
+        .max_other_frames = limit32(settings->h2_max_other_frames),
+        .max_continuations = limit32(settings->h2_max_continuations),
+    };
     server->early = server->app_count == 1 ? first_app(server)->settings : settings;
     server->timer_ms = timeouts_least(settings);
     for (unsigned i = 0; i < TALLY_APPS; i++)

@@ -6,6 +6,7 @@
 #include "base/list.h"
 #include "http/date.h"
 #include "http/h1_read.h"
+#include "http/h2.h"
 #include "net/addr_set.h"
 #include "net/stream.h"
 #include "route/prefix_table.h"
@@ -24,6 +25,7 @@
 #define LINGER_MS         5000
 #define DRAIN_LINGER_MS   1000 /* while draining, also for a new connection's first request */
 #define DEAF_MS           1000 /* between two looks at a peer that is not read */
+#define FRAME_ROUNDS      8    /* of OUT_HIGH_BYTES, likewise */
 #define REQUESTS_PER_TURN 256  /* of one connection, then the others get their turn */
 #define AUTHORIZATION_BYTES                                                                        \
     65536                       /* max_field_length of Authorization: Kerberos tickets are long    \
@@ -70,6 +72,7 @@ struct server {
     struct local_address *locals; /* that connections came to */
     unsigned local_count;
     struct message_limits limits;
+    struct h2_limits h2_limits;
     struct list conns;
     unsigned conn_count;
     struct exchange *free_exchanges[FREE_EXCHANGES];
@@ -92,6 +95,7 @@ enum conn_state {
     CONN_READING,   /* idle, or a head is on its way */
     CONN_HANDLING,  /* a handler has the exchange */
     CONN_DRAINING,  /* the answer is complete, the rest of the request's content is read away */
+    CONN_SESSION,   /* HTTP/2: its streams have states of their own */
     CONN_LINGERING, /* we have closed our side and wait for the peer's, so that it sees the answer
                      */
     CONN_CLOSED,
@@ -103,6 +107,7 @@ enum conn_close_reason {
     CLOSE_RESET,
     CLOSE_DONE, /* Connection: close, or HTTP/1.0 */
     CLOSE_PROXY_HEADER,
+    CLOSE_PROTOCOL, /* HTTP/2: the peer broke the rules, or went beyond a limit */
     CLOSE_ABORTED,
     CLOSE_BUSY, /* a 503 without words: http_503_verbosity basic */
     CLOSE_HEADER_WAIT,
@@ -132,7 +137,8 @@ struct conn {
     struct list node;
     struct server *server;
     struct stream *stream;     /* NULL once closed */
-    struct exchange *exchange; /* NULL while idle */
+    struct exchange *exchange; /* NULL while idle, and over HTTP/2 */
+    struct session *session;   /* NULL over HTTP/1.1 */
     struct span *view;         /* bytes in the scratch, only inside the read callback */
     struct buf in;             /* received and not yet taken; empty while idle */
     struct buf out;            /* to be sent; empty while idle */
@@ -173,11 +179,19 @@ void conn_send_soon(struct conn *conn);
  * error. */
 int conn_send(struct conn *conn, const struct span *parts, int count);
 
+/* Over HTTP/2: frames of all streams, as many as the socket takes now. 0 or an error. */
+int conn_send_frames(struct conn *conn);
+
 /* Reads and interest follow what the exchange wants. */
 void conn_update_interest(struct conn *conn);
 void conn_content_wanted(struct conn *conn);
 void conn_exchange_ended(struct conn *conn);
 void conn_close(struct conn *conn, enum conn_close_reason reason);
+
+/* What a handler and the error log are told of a close; the latter nothing (REASON_NONE) where no
+ * request was harmed, or where the refusal has been told. exchange may be NULL. */
+int conn_close_code(enum conn_close_reason reason);
+enum reason conn_close_word(const struct exchange *exchange, enum conn_close_reason reason);
 int conn_block(struct conn *conn, bool for_read, int ms);
 
 /* Where the connection ends here, and where the client's does: at a proxy that said so. */
@@ -217,7 +231,8 @@ void admission_init(struct app *app);
 
 /* report.c: everything that the server refuses or drops is counted and logged here */
 void server_report(struct conn *conn, const struct exchange *exchange, const struct refusal *why);
-void server_report_drop(struct conn *conn, enum reason reason);
+void server_report_drop(struct conn *conn, const struct exchange *exchange, enum reason reason);
+void server_report_broken(struct conn *conn, const struct refusal *why); /* no request's fault */
 void server_report_refused(struct server *server, const struct server_entry *entry,
                            const struct net_addr *peer);
 

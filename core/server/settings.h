@@ -41,7 +41,9 @@ struct settings {
     char control_socket[108]; /* path, "off", "" for the server's own choice; fits sun_path */
     char *trusted_proxies;
     bool h2_cleartext;
-    int64_t h2_max_concurrent_streams;
+    int64_t h2_max_concurrent_streams, h2_stream_window_bytes, h2_header_table_bytes;
+    int64_t h2_max_resets, h2_max_settings, h2_max_pings;
+    int64_t h2_max_empty_frames, h2_max_other_frames, h2_max_continuations;
     int64_t cache_max_bytes, cache_max_entry_bytes;
     char *tls; /* tls_binding_next reads it */
     /* server scope, changeable */

@@ -10,7 +10,7 @@
 #include <sys/ioctl.h>
 
 #include "base/err.h"
-#include "server/server_priv.h"
+#include "server/session.h"
 
 /* A peer is judged by what it has acknowledged since it became slower than we, not before so long,
  * and not before it could have acknowledged one window at the least rate. */
@@ -34,6 +34,7 @@ enum due_what {
 struct due {
     int64_t left_ms;
     enum due_what what;
+    struct h2_stream *stream; /* whose limit it is; NULL: the connection's */
 };
 
 static void consider(struct due *due, enum due_what what, int64_t limit_ms, int64_t waited_ms)
@@ -42,6 +43,7 @@ static void consider(struct due *due, enum due_what what, int64_t limit_ms, int6
         return;
     due->left_ms = limit_ms - waited_ms;
     due->what = what;
+    due->stream = NULL;
 }
 
 int64_t timeouts_linger_ms(const struct server *server)
@@ -125,12 +127,24 @@ static int64_t judge(const struct conn *conn)
     return acknowledged * 1000 < rate * since_ms ? 0 : PRESSURE_LOOK_MS;
 }
 
+/* Likewise for a stream, by what its windows let through. */
+static int64_t judge_stream(const struct h2_stream *stream, int64_t now)
+{
+    int64_t rate = stream->exchange->limit_min_send, since_ms = now - stream->pressure_ms;
+
+    if (stream->exchange->app == NULL || rate == SETTING_OFF)
+        return SETTING_OFF;
+    if (since_ms < PRESSURE_GRACE_MS)
+        return PRESSURE_GRACE_MS - since_ms;
+    return (int64_t)stream->pressure_bytes * 1000 < rate * since_ms ? 0 : PRESSURE_LOOK_MS;
+}
+
 /* ---- what is due ---- */
 
-static void consider_handling(struct due *due, const struct conn *conn, int64_t now)
+/* content_ms: since when content is waited for, if it is. */
+static void consider_handling(struct due *due, const struct exchange *exchange, int64_t content_ms,
+                              int64_t now)
 {
-    const struct exchange *exchange = conn->exchange;
-
     if (!exchange->handed) {
         if (queue_has(&exchange->waiting))
             consider(due, DUE_REQUEST_QUEUE, exchange->app->settings->timeout_request_queue_ms,
@@ -140,7 +154,54 @@ static void consider_handling(struct due *due, const struct conn *conn, int64_t 
     consider(due, DUE_HANDLER, exchange->cancelled ? SETTING_OFF : exchange->limit_handler_ms,
              now - exchange->handed_ms);
     if (exchange->wants_content)
-        consider(due, DUE_ENTITY_BODY, exchange->limit_entity_body_ms, now - conn->stamp_ms);
+        consider(due, DUE_ENTITY_BODY, exchange->limit_entity_body_ms, now - content_ms);
+}
+
+static void consider_stream(struct due *all, struct h2_stream *stream, int64_t now)
+{
+    const struct exchange *exchange = stream->exchange;
+    struct due due = {.left_ms = all->left_ms};
+
+    if (exchange && exchange->conn && stream->pressure_ms != 0)
+        consider(&due, DUE_MIN_SEND, judge_stream(stream, now), 0);
+    else if (stream->resets && stream->pressure_ms != 0)
+        consider(&due, DUE_LINGER, LINGER_MS, now - stream->pressure_ms);
+    else if (stream->ignores_rest && !stream->request.ended)
+        consider(&due, DUE_LINGER, LINGER_MS, now - stream->stamp_ms);
+    if (exchange && exchange->conn && exchange->phase > EXCHANGE_HEAD &&
+        exchange->phase < EXCHANGE_FINISHED)
+        consider_handling(&due, exchange, stream->stamp_ms, now);
+    if (due.left_ms >= all->left_ms)
+        return;
+    due.stream = stream;
+    *all = due;
+}
+
+/* No stream has anything to do; a head that has begun is the connection's business, which carries
+ * nothing else meanwhile. */
+static void consider_session(struct due *due, const struct conn *conn, int64_t now)
+{
+    const struct session *session = conn->session;
+    const struct settings *settings = settings_of(conn);
+    int64_t waited = now - conn->stamp_ms;
+
+    for (struct list *node = session->streams.next; node != &session->streams; node = node->next) {
+        struct h2_stream *stream = LIST_OWNER(node, struct h2_stream, node);
+
+        if (stream->exchange && stream->exchange->phase == EXCHANGE_HEAD)
+            consider(due, DUE_HEADER_WAIT, settings->timeout_header_wait_ms,
+                     now - stream->stamp_ms);
+        else
+            consider_stream(due, stream, now);
+    }
+    if (session->active > 0 || buf_len(&conn->out) > 0)
+        return;
+    if (conn->server->draining)
+        consider(due, DUE_DRAIN, DRAIN_LINGER_MS, waited);
+    else if (conn->fresh)
+        consider(due, DUE_HEADER_WAIT, settings->timeout_header_wait_ms, waited);
+    else
+        consider(due, DUE_IDLE, settings->timeout_idle_connection_ms, waited);
 }
 
 static void consider_reading(struct due *due, const struct conn *conn, int64_t waited)
@@ -163,7 +224,9 @@ static struct due next_due(const struct conn *conn)
     if (conn->pressure_ms != 0)
         consider(&due, DUE_MIN_SEND, judge(conn), 0);
     if (conn->state == CONN_HANDLING)
-        consider_handling(&due, conn, now);
+        consider_handling(&due, conn->exchange, conn->stamp_ms, now);
+    else if (conn->state == CONN_SESSION)
+        consider_session(&due, conn, now);
     else if (conn->state == CONN_LINGERING)
         consider(&due, DUE_LINGER, timeouts_linger_ms(conn->server), waited);
     else if (conn->state == CONN_DRAINING)
@@ -175,20 +238,25 @@ static struct due next_due(const struct conn *conn)
 
 /* ---- what happens then ---- */
 
-static void expire(struct conn *conn, enum due_what what)
+static void expire(struct conn *conn, const struct due *due)
 {
     static const enum conn_close_reason reasons[] = {
         [DUE_LINGER] = CLOSE_LINGER,           [DUE_DRAIN] = CLOSE_DONE,
         [DUE_HEADER_WAIT] = CLOSE_HEADER_WAIT, [DUE_IDLE] = CLOSE_IDLE,
         [DUE_ENTITY_BODY] = CLOSE_ENTITY_BODY, [DUE_MIN_SEND] = CLOSE_MIN_SEND,
     };
+    struct exchange *exchange = due->stream ? due->stream->exchange : conn->exchange;
 
-    if (what == DUE_REQUEST_QUEUE)
-        admission_expire(conn->exchange);
-    else if (what == DUE_HANDLER)
-        exchange_overdue(conn->exchange);
+    if (due->what == DUE_REQUEST_QUEUE)
+        admission_expire(exchange);
+    else if (due->what == DUE_HANDLER)
+        exchange_overdue(exchange);
+    else if (due->stream && due->what == DUE_LINGER)
+        session_reset_now(due->stream);
+    else if (due->stream)
+        session_drop(due->stream, reasons[due->what]);
     else
-        conn_close(conn, reasons[what]);
+        conn_close(conn, reasons[due->what]);
 }
 
 /* What the connection waits for may change to something shorter without telling the timer. */
@@ -218,7 +286,7 @@ static void on_timer(struct loop_timer *timer)
             conn_update_interest(conn); /* a deaf one is looked at again, sooner */
             return;
         }
-        expire(conn, due.what);
+        expire(conn, &due);
     }
 }
 

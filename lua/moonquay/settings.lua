@@ -112,6 +112,23 @@
 ---@field cleartext? boolean
 --- requests at a time on an HTTP/2 connection; between 1 and 65535; default 100
 ---@field max_concurrent_streams? integer
+--- content of a stream that is on its way or unread; between 1KiB and 16MiB; default 65535
+---@field stream_window_bytes? integer|string
+--- fields that an HTTP/2 connection remembers, each way; between 0 and 64KiB; default 4096
+---@field header_table_bytes? integer|string
+--- streams reset by or because of the client, in 10 s; more end the connection; between 1 and 900;
+--- default 200
+---@field max_resets? integer
+--- SETTINGS frames in 10 s, likewise; between 1 and 900; default 20
+---@field max_settings? integer
+--- PING frames in 10 s, likewise; between 1 and 900; default 100
+---@field max_pings? integer
+--- frames that bring nothing, in 10 s, likewise; between 1 and 100000; default 100
+---@field max_empty_frames? integer
+--- frames that serve no request, in 10 s, likewise; between 1 and 1000000; default 1000
+---@field max_other_frames? integer
+--- CONTINUATION frames of a head, likewise; between 0 and 7; default 7
+---@field max_continuations? integer
 
 ---@class moonquay.SettingsCache
 --- memory of the response cache; at least 1MiB; default 64MiB

@@ -57,7 +57,7 @@
 ---@field server moonquay.Address
 ---@field scheme string
 ---@field host string
----@field protocol string "HTTP/1.1"
+---@field protocol string "HTTP/1.0", "HTTP/1.1" or "HTTP/2"
 ---@field id string
 ---@field connection_id integer|string
 ---@field ctx table empty, yours
@@ -69,6 +69,9 @@
 ---@field on_cancel fun(self, fn: fun(code: string))
 --- Breaks the answer off: the client sees a reset. The handler goes on like one whose client left.
 ---@field abort fun(self)
+--- The same, over HTTP/2 with this error code (RFC 9113 section 7; 8, CANCEL). Behind a complete
+--- answer it tells the client to send no more of the request.
+---@field reset fun(self, code?: integer)
 ---@field json fun(self): any, moonquay.Error?
 --- At most max bytes (1 MiB) and 1000 fields.
 ---@field form fun(self, max?: integer): moonquay.Values?, moonquay.Error?
@@ -101,6 +104,8 @@
 ---@field flush fun(self): true?, moonquay.Error?
 ---@field finish fun(self, bytes?: string): true?, moonquay.Error?
 ---@field informational fun(self, status: integer, headers: table<string, string>)
+--- No request comes behind this one: Connection: close, or GOAWAY. Ignored after the start.
+---@field close_connection fun(self)
 ---@field json fun(self, value: any, status?: integer)
 ---@field cookie fun(self, name: string, value: string, options?: moonquay.CookieOptions)
 ---@field html fun(self, text: string, status?: integer)

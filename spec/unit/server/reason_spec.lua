@@ -10,6 +10,7 @@ local SHAPES = {
   "%[CLOSE_[%u_]+%] = \"(%u[^\"%s]*)\"",
   "%.reason = \"([^\"%s]+)\"",
   "\"(%u%a*_%u%l[%a/_]*)\"",
+  "\"(H2_%u%a*)\"",
 }
 
 local function sources()
@@ -53,7 +54,7 @@ describe("a reason (reference http-sys.md section 18.1)", function()
 
   it("has a name that is one field of a line", function()
     for _, name in ipairs(probe.reasons()) do
-      assert.matches("^%u[%a/_]+$", name)
+      assert.matches("^%u[%w/_]+$", name)
     end
   end)
 
@@ -67,6 +68,8 @@ describe("a reason (reference http-sys.md section 18.1)", function()
       "Timer_ConnectionIdle", "Timer_HeaderWait", "Timer_EntityBody", "Timer_MinBytesPerSecond",
       "Timer_ReqQueue", "Timer_SslRenegotiation",
       "AuthRequired", "ProxyHeader", "Timer_Handler", -- ours
+      "H2_Streams", "H2_Resets", "H2_Settings", "H2_Pings", "H2_EmptyFrames", "H2_OtherFrames",
+      "H2_Continuations", "H2_Preface", "H2_Protocol",
     }) do
       assert.is_true(probe.reason_find(name) > 0, name)
     end
@@ -85,7 +88,7 @@ describe("the words for reasons in the sources", function()
   it("are seen by this spec", function()
     for _, word in ipairs({
       "BadRequest", "Invalid_CR/LF", "Number", "N/I", "URL", "Hostname", "Forbidden",
-      "Version_N/S", "AppOffline", "QueueFull", "Disabled",
+      "Version_N/S", "AppOffline", "QueueFull", "Disabled", "H2_Resets",
     }) do
       assert.is_truthy(words[word], word)
     end
