@@ -16,5 +16,6 @@ int probe_tally_open(lua_State *L);    /* races for places below a limit, queues
 int probe_log_open(lua_State *L);      /* reasons, HTTP error log, log files */
 int probe_settings_open(lua_State *L); /* settings, tls bindings, hosting, configuration files */
 int probe_sys_open(lua_State *L);      /* processes and descriptors for the specs' servers */
+int probe_tls_open(lua_State *L);      /* certificates */
 
 #endif

@@ -53,7 +53,8 @@ struct h2;
  * pulled. The rest is the session's.
  */
 struct h2_request {
-    struct arena *arena;           /* where the head's bytes are copied to */
+    struct arena *arena;           /* where the head's bytes are copied to; the owner may set it to
+                                      NULL: it wants no more of the request, but for closed */
     struct request_head *head;     /* is initialised by the session */
     struct fields *trailers;       /* initialised; filled before ended */
     const struct fields *trailing; /* the response's trailers, read behind its last content; NULL

@@ -84,7 +84,7 @@ static int on_header(nghttp2_session *session, const nghttp2_frame *frame, const
     if (h2->section_bytes > MOST_SECTIONS * (uint64_t)limits->max_request_head_bytes)
         h2_fail(h2, H2_ENHANCE_YOUR_CALM, "RequestLength",
                 "fields many times longer than max_request_head_bytes");
-    if (request == NULL || h2->stage == H2_STAGE_ENDED)
+    if (request == NULL || request->arena == NULL || h2->stage == H2_STAGE_ENDED)
         return 0;
 
     struct span name_span = span_of((const char *)name, name_len);
@@ -117,7 +117,7 @@ static void end_section(struct h2 *h2, const nghttp2_frame *frame)
     bool ends = frame->hd.flags & NGHTTP2_FLAG_END_STREAM;
 
     h2->current = NULL;
-    if (request == NULL)
+    if (request == NULL || request->arena == NULL)
         return;
     request->ended |= ends;
     if (!request->head_done) {
@@ -133,7 +133,7 @@ static void end_content(struct h2 *h2, const nghttp2_frame *frame)
 {
     struct h2_request *request = h2_request_of(h2, frame->hd.stream_id);
 
-    if (request == NULL || !(frame->hd.flags & NGHTTP2_FLAG_END_STREAM))
+    if (request == NULL || request->arena == NULL || !(frame->hd.flags & NGHTTP2_FLAG_END_STREAM))
         return;
     request->ended = true;
     if (request->refusal.status == 0)
@@ -165,7 +165,7 @@ static int on_data_chunk(nghttp2_session *session, uint8_t flags, int32_t id, co
 
     (void)flags;
     nghttp2_session_consume_connection(session, len);
-    if (request == NULL || request->reset || h2->stage == H2_STAGE_ENDED)
+    if (request == NULL || request->arena == NULL || request->reset || h2->stage == H2_STAGE_ENDED)
         return 0;
     if (request->refusal.status) {
         nghttp2_session_consume_stream(session, id, len);

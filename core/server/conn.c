@@ -13,6 +13,7 @@
 #include "net/proxy_protocol.h"
 #include "server/carrier.h"
 #include "server/session.h"
+#include "tls/tls_stream.h"
 
 enum verdict { CONN_WAIT, CONN_MORE };
 
@@ -143,6 +144,44 @@ static void conn_free(struct conn *conn)
     mem_free(conn);
 }
 
+/* ---- TLS ---- */
+
+static void conn_ready(void *owner, int events);
+
+/* From here on the connection speaks TLS; received are its first bytes, where there are some. */
+static void begin_tls(struct conn *conn, struct span received)
+{
+    struct server *server = conn->server;
+    struct net_addr local = conn_socket_local(conn);
+    int fd = stream_plain_release(conn->stream);
+
+    CHECK(server->tls != NULL);
+    conn->stream = tls_stream_new(server->tls, server->loop, fd, &local, received);
+    stream_owned_by(conn->stream, conn, conn_ready);
+}
+
+/* The peer must see the alert: it closes first, within a limit. */
+static void conn_tls_failed(struct conn *conn)
+{
+    struct log_line line;
+    char peer[NET_ADDR_TEXT];
+
+    if (log_wants(LOG_DEBUG)) {
+        net_addr_text(&conn->peer, peer);
+        log_begin(&line, LOG_DEBUG, "tls_failed", tls_stream_failure(conn->stream));
+        log_int(&line, "connection", (int64_t)conn->number);
+        log_str(&line, "peer", peer);
+        log_end(&line);
+    }
+    server_report_drop(conn, NULL, REASON_TLS_HANDSHAKE);
+    conn->reason = CLOSE_TLS;
+    stream_shutdown(conn->stream);
+    conn->state = CONN_LINGERING;
+    conn->stamp_ms = loop_now_ms(conn->server->loop);
+    timeouts_look(conn);
+    conn_update_interest(conn);
+}
+
 /* ---- steps ---- */
 
 /*
@@ -184,6 +223,10 @@ static enum verdict step_proxy(struct conn *conn)
         conn->proxy->local = header.destination;
     }
     conn->state = CONN_READING;
+    if (conn->https) {
+        begin_tls(conn, conn_bytes(conn));
+        conn_take(conn, conn_bytes(conn).len);
+    }
     return CONN_MORE;
 }
 
@@ -199,19 +242,20 @@ static bool may_speak_h2c(const struct conn *conn)
 }
 
 /*
- * True when the connection begins with HTTP/2's preface, or what is here of it, so that nobody can
- * say yet; then *known is 0. HTTP/1.1 has no such method.
+ * True when the handshake said so, or the connection begins with HTTP/2's preface, or with what is
+ * here of it, so that nobody can say yet: not *known. HTTP/1.1 has no such method.
  */
-static bool speaks_h2(struct conn *conn, struct span bytes, size_t *known)
+static bool speaks_h2(struct conn *conn, struct span bytes, bool *known)
 {
     struct span magic = SPAN("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
     size_t len = bytes.len < magic.len ? bytes.len : magic.len;
 
+    *known = true;
+    if (conn->https)
+        return span_eq(tls_stream_alpn(conn->stream), SPAN("h2"));
     if (memcmp(bytes.at, magic.at, len) != 0 || !may_speak_h2c(conn))
         return false;
     *known = len == magic.len;
-    if (*known)
-        session_new(conn);
     return true;
 }
 
@@ -242,6 +286,7 @@ static enum verdict step_reading(struct conn *conn)
     struct server *server = conn->server;
     struct span bytes = conn_bytes(conn);
     size_t used = 0;
+    bool is_known;
 
     if (conn->close_after)
         return CONN_WAIT; /* conn_settle closes when all is sent */
@@ -251,8 +296,11 @@ static enum verdict step_reading(struct conn *conn)
         conn->held_back = true; /* the peer pipelines: it gets its answers first */
         return CONN_WAIT;
     }
-    if (conn->fresh && speaks_h2(conn, bytes, &used))
-        return used ? CONN_MORE : CONN_WAIT;
+    if (conn->fresh && speaks_h2(conn, bytes, &is_known)) {
+        if (is_known)
+            session_new(conn);
+        return is_known ? CONN_MORE : CONN_WAIT;
+    }
     if (conn->exchange == NULL) {
         conn->exchange = exchange_new(conn);
         h1_reader_init(&conn->exchange->reader, &server->limits, &conn->exchange->head,
@@ -557,6 +605,10 @@ static void conn_receive(struct conn *conn)
     }
     if (got == ERR_AGAIN)
         return;
+    if (got == ERR_INVALID) {
+        conn_tls_failed(conn);
+        return;
+    }
     if (got < 0) {
         conn_close(conn, CLOSE_RESET);
         return;
@@ -613,7 +665,7 @@ int conn_block(struct conn *conn, bool for_read, int ms)
     if ((conn->session ? conn_send_frames(conn) : conn_send(conn, NULL, 0)) < 0)
         return ERR_RESET;
     poll_for.events = for_read ? POLLIN : POLLOUT;
-    got = poll(&poll_for, 1, ms);
+    got = for_read && stream_pending(conn->stream) ? 1 : poll(&poll_for, 1, ms);
     if (got == 0)
         return ERR_TIMEOUT;
     if (!for_read)
@@ -679,7 +731,9 @@ void conn_new(struct server *server, struct stream *stream, const struct server_
     list_append(&server->conns, &conn->node);
     timeouts_start(conn);
     stream_owned_by(stream, conn, conn_ready);
-    stream_want(stream, STREAM_READ);
+    if (conn->https && conn->state != CONN_PROXY)
+        begin_tls(conn, SPAN_NONE);
+    stream_want(conn->stream, STREAM_READ);
 }
 
 void conn_drain(struct conn *conn)

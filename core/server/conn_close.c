@@ -61,7 +61,7 @@ static const char *close_name(const struct conn *conn, enum conn_close_reason re
     static const char *const names[] = {
         [CLOSE_NONE] = "none",     [CLOSE_PEER] = "peer_closed",  [CLOSE_RESET] = "peer_reset",
         [CLOSE_DONE] = "done",     [CLOSE_BUSY] = "busy",         [CLOSE_LINGER] = "lingered",
-        [CLOSE_DRAIN] = "drained", [CLOSE_PROTOCOL] = "protocol",
+        [CLOSE_DRAIN] = "drained", [CLOSE_PROTOCOL] = "protocol", [CLOSE_TLS] = "tls_handshake",
     };
     enum reason word = conn_close_word(conn->exchange, reason);
 
@@ -105,6 +105,8 @@ void conn_close(struct conn *conn, enum conn_close_reason reason)
 
     if (conn->state == CONN_CLOSED)
         return;
+    if (conn->reason == CLOSE_TLS)
+        reason = CLOSE_TLS; /* reported then; how the peer goes after that does not matter */
     log_close(conn, reason);
     if (conn_close_word(exchange, reason) != REASON_NONE)
         server_report_drop(conn, exchange, conn_close_word(exchange, reason));

@@ -103,14 +103,27 @@ static void on_head(void *owner, struct h2_request *request)
     session_look(stream_of(request));
 }
 
+/* Content that nobody will read. A client that sends little of it is not told to stop. */
+static void drain(struct h2_stream *stream, size_t bytes)
+{
+    if (!stream->ignores_rest || stream->exchange == NULL)
+        return; /* the peer gets no more room */
+    stream->exchange->drained_bytes += bytes;
+    if (stream->exchange->drained_bytes <= DRAIN_BYTES) {
+        h2_consumed(stream->session->h2, &stream->request, bytes);
+        return;
+    }
+    stream->drops_rest = true;
+    session_look(stream);
+}
+
 static void on_data(void *owner, struct h2_request *request, struct span data)
 {
     struct h2_stream *stream = stream_of(request);
     struct session *session = owner;
 
     if (stream->exchange == NULL || stream->exchange->phase >= EXCHANGE_FINISHED) {
-        stream->drops_rest |= stream->ignores_rest; /* and the peer gets no more room */
-        session_look(stream);
+        drain(stream, data.len);
         return;
     }
     stream->stamp_ms = loop_now_ms(session->conn->server->loop);
@@ -462,14 +475,16 @@ void session_drop_rest(struct h2_stream *stream, uint32_t code)
 }
 
 /*
- * Not at once: a client that waits for 100 (Continue) sends nothing more by itself, and some take a
- * reset that comes with the answer for its loss.
+ * As over HTTP/1.1 some of it is read away; a client that waits for 100 (Continue) sends nothing
+ * more by itself, and some take a reset that comes with the answer for its loss.
  */
 void session_ignore_rest(struct h2_stream *stream)
 {
     if (stream->request.ended)
         return;
     stream->ignores_rest = true;
+    drain(stream, buf_len(&stream->in));
+    buf_fini(&stream->in);
     stream->stamp_ms = loop_now_ms(stream->session->conn->server->loop);
     timeouts_look(stream->session->conn);
 }

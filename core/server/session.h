@@ -30,7 +30,7 @@ struct h2_stream {
     bool head_waits;         /* the response's head is to be sent with what follows it */
     bool out_ended;          /* nothing will be added to out */
     bool all_pulled;         /* and all that was is sent, or about to be */
-    bool ignores_rest;       /* nobody will read more of the request: if more comes, it is reset */
+    bool ignores_rest;       /* nobody will read more of the request */
     bool drops_rest;         /* the request's content is not wanted, once all_pulled */
     bool resets;             /* when out is empty */
     uint32_t reset_code;     /* of drops_rest and resets */
@@ -82,8 +82,8 @@ void session_look(struct h2_stream *stream);
 /* Breaks one stream off: reported, reset, and the handler is told. */
 void session_drop(struct h2_stream *stream, enum conn_close_reason reason);
 
-/* No more of the request is wanted: told to the peer behind the response's end, or when it is
- * seen to go on. */
+/* No more of the request is wanted: told to the peer behind the response's end, or when much of it
+ * has been read away. */
 void session_drop_rest(struct h2_stream *stream, uint32_t code);
 void session_ignore_rest(struct h2_stream *stream);
 

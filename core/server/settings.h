@@ -45,7 +45,9 @@ struct settings {
     int64_t h2_max_resets, h2_max_settings, h2_max_pings;
     int64_t h2_max_empty_frames, h2_max_other_frames, h2_max_continuations;
     int64_t cache_max_bytes, cache_max_entry_bytes;
-    char *tls; /* tls_binding_next reads it */
+    char *tls;                      /* tls_binding_next reads it */
+    char session_tickets_keys[512]; /* path, "" for keys that the server makes */
+    int64_t session_tickets_rotate_ms;
     /* server scope, changeable */
     int64_t drain_ms, watchdog_ms;
     char log_level[16];

@@ -167,7 +167,8 @@ static void consider_stream(struct due *all, struct h2_stream *stream, int64_t n
     else if (stream->resets && stream->pressure_ms != 0)
         consider(&due, DUE_LINGER, LINGER_MS, now - stream->pressure_ms);
     else if (stream->ignores_rest && !stream->request.ended)
-        consider(&due, DUE_LINGER, LINGER_MS, now - stream->stamp_ms);
+        consider(&due, DUE_LINGER, settings_of(stream->session->conn)->timeout_drain_entity_body_ms,
+                 now - stream->stamp_ms);
     if (exchange && exchange->conn && exchange->phase > EXCHANGE_HEAD &&
         exchange->phase < EXCHANGE_FINISHED)
         consider_handling(&due, exchange, stream->stamp_ms, now);
