@@ -104,6 +104,7 @@ static int send_unsent(struct tls_stream *self)
 
     if (buf_len(&self->unsent) == 0)
         return 0;
+    self->holds_back = false;
     sent = send(fd_of(self), buf_span(&self->unsent).at, buf_len(&self->unsent), MSG_NOSIGNAL);
     if (sent < 0)
         return err_from_errno(errno);
@@ -137,6 +138,28 @@ static int send_sealed(struct tls_stream *self)
     }
     buf_consume(&self->tls->sealed, sealed.len);
     return code;
+}
+
+/*
+ * The end of a handshake leaves a ticket. When a request came with it, the answer follows in this
+ * turn, and takes the ticket along: a call fewer. Else it is sent when the loop comes round.
+ */
+static void hold_back(struct tls_stream *self)
+{
+    struct span sealed = buf_span(&self->tls->sealed);
+
+    self->holds_back = sealed.len > 0 && buf_len(&self->unsent) == 0;
+    if (!self->holds_back)
+        return;
+    buf_append(&self->unsent, sealed);
+    buf_consume(&self->tls->sealed, sealed.len);
+}
+
+static void release_held(struct tls_stream *self)
+{
+    self->holds_back = false;
+    buf_append(&self->tls->sealed, buf_span(&self->unsent));
+    buf_fini(&self->unsent);
 }
 
 /* ---- failing ---- */
@@ -312,8 +335,11 @@ static ssize_t tls_read(struct stream *stream, char *into, size_t room)
     used = open_records(self, into, room, &end);
     if (!self->own_bio)
         self->input_over |= BIO_eof(SSL_get_rbio(self->ssl));
-    if (!self->is_established && SSL_is_init_finished(self->ssl))
+    if (!self->is_established && SSL_is_init_finished(self->ssl)) {
         established(self);
+        if (used > 0 && self->own_bio)
+            hold_back(self);
+    }
     code = end == SSL_ERROR_NONE ? 0 : judge_end(self, end);
     keep_rest(self);
     if (self->ssl)
@@ -420,16 +446,6 @@ static ssize_t write_batch(struct tls_stream *self, struct cursor *cursor)
     return code < 0 ? code : (ssize_t)used;
 }
 
-/* TLS 1.3 lets a ticket be sent at any time: with the first answer it costs no write of its own. */
-static void give_ticket(struct tls_stream *self)
-{
-    if (self->has_ticket)
-        return;
-    self->has_ticket = true;
-    if (SSL_version(self->ssl) == TLS1_3_VERSION)
-        SSL_new_session_ticket(self->ssl);
-}
-
 static ssize_t tls_write(struct stream *stream, const struct span *parts, int count)
 {
     struct tls_stream *self = self_of(stream);
@@ -443,10 +459,11 @@ static ssize_t tls_write(struct stream *stream, const struct span *parts, int co
         return ERR_RESET;
     if (!self->is_established)
         return ERR_AGAIN;
+    if (self->holds_back)
+        release_held(self);
     code = send_unsent(self);
     if (code < 0)
         return code;
-    give_ticket(self);
     used = self->owed;
     self->owed = 0;
     skip(&cursor, used);

@@ -27,7 +27,7 @@ struct tls_stream {
     bool ends_output;  /* no more is written once unsent is empty */
     bool own_bio;      /* tls_bio.c, not OpenSSL's for sockets */
     bool is_asking;    /* for a certificate */
-    bool has_ticket;   /* the client got its ticket */
+    bool holds_back;   /* unsent is a ticket that waits for the first answer */
     bool write_blocks_read;
 };
 
