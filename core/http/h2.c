@@ -150,7 +150,7 @@ static ssize_t decode_settings(struct span text, uint8_t out[MOST_UPGRADE_BYTES]
     uint32_t bits = 0;
     size_t len = 0;
 
-    if (text.len % 4 == 1 || text.len / 4 * 3 + 2 > MOST_UPGRADE_BYTES)
+    if (text.len % 4 == 1 || text.len * 3 / 4 > MOST_UPGRADE_BYTES)
         return ERR_INVALID;
     for (size_t i = 0; i < text.len; i++) {
         int digit = base64url_digit(text.at[i]);
