@@ -462,7 +462,7 @@ static size_t take_preface(struct h2 *h2, struct span in)
 {
     size_t wanted = PREFACE_BYTES - h2->preface_bytes, taken = wanted < in.len ? wanted : in.len;
 
-    if (memcmp(PREFACE + h2->preface_bytes, in.at, taken) != 0)
+    if (memcmp(&PREFACE[h2->preface_bytes], in.at, taken) != 0)
         h2_fail(h2, PROTOCOL_ERROR, "H2_Preface", "bytes that do not begin an HTTP/2 connection");
     else if (taken == wanted)
         h2->stage = H2_STAGE_FRAMES;
