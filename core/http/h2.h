@@ -64,6 +64,7 @@ struct h2_request {
     uint32_t trailer_bytes;
     uint32_t trailer_count; /* those that are dropped too */
     uint64_t content_bytes; /* received */
+    uint64_t content_most;  /* Content-Length; UINT64_MAX when not known */
     struct span scheme, authority, path;
     uint32_t heads_queued; /* of responses, that did not leave yet */
     uint32_t reset_code;   /* of a reset that waits for them */

@@ -19,6 +19,7 @@ void h2_head_begin(struct h2_request *request, int32_t id)
                                    .head = request->head,
                                    .trailers = request->trailers,
                                    .id = id,
+                                   .content_most = UINT64_MAX,
                                    .is_open = true};
     *request->head =
         (struct request_head){.version = SPAN("HTTP/2"), .major = 2, .keep_alive = true};
@@ -183,6 +184,8 @@ void h2_head_end(const struct message_limits *limits, struct h2_request *request
     if (request->refusal.status || judge_target(limits, request) < 0 || judge_host(request) < 0 ||
         judge_fields(request) < 0)
         return;
+    if (fields_find_id(&head->fields, FIELD_CONTENT_LENGTH, 0))
+        request->content_most = head->content_length;
     if (!request->ended)
         head->framing = head->content_length > 0 ? FRAMING_SIZED : FRAMING_UNSIZED;
 }

@@ -415,16 +415,36 @@ static size_t take_head(struct h2_frame *frame, struct span in)
     return taken;
 }
 
+/*
+ * Content beyond Content-Length: the library would give what came before the piece that passes it.
+ * Nothing of such a frame is given, however it was split.
+ */
+static void check_length(struct h2 *h2)
+{
+    const struct h2_frame *frame = &h2->frame;
+    uint32_t around = frame->flags & H2_FLAG_PADDED ? 1u + frame->first : 0;
+    struct h2_request *request = h2_request_of(h2, frame->stream_id);
+
+    if (request == NULL || request->reset || frame->length <= around ||
+        frame->length - around <= request->content_most - request->content_bytes)
+        return;
+    nghttp2_submit_rst_stream(h2->session, NGHTTP2_FLAG_NONE, request->id, PROTOCOL_ERROR);
+    h2_count_provoked(h2, request);
+}
+
 /* Keeps what is looked at here: the first byte, and all of a PRIORITY_UPDATE. */
 static void look_at_payload(struct h2 *h2, struct span payload)
 {
     struct h2_frame *frame = &h2->frame;
     size_t at = frame->length - frame->left;
 
-    if (at == 0 && payload.len > 0)
+    if (payload.len == 0)
+        return;
+    if (at == 0)
         frame->first = (uint8_t)payload.at[0];
-    if (frame->type == H2_PRIORITY_UPDATE && frame->length <= sizeof(h2->priority) &&
-        payload.len > 0)
+    if (at == 0 && frame->type == H2_DATA)
+        check_length(h2);
+    if (frame->type == H2_PRIORITY_UPDATE && frame->length <= sizeof(h2->priority))
         memcpy(h2->priority + at, payload.at, payload.len);
     frame->left -= (uint32_t)payload.len;
 }
