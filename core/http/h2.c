@@ -19,31 +19,31 @@
 
 #define PING_TEXT "moonquay"
 
-/* ---- memory: never NULL, as everywhere */
+/* ---- memory */
 
 static void *library_malloc(size_t size, void *user)
 {
     (void)user;
-    return mem_alloc(size);
+    return h2_pool_alloc(size);
 }
 
 static void library_free(void *memory, void *user)
 {
     (void)user;
-    mem_free(memory);
+    h2_pool_free(memory);
 }
 
 static void *library_calloc(size_t count, size_t size, void *user)
 {
     (void)user;
     CHECK(size == 0 || count <= SIZE_MAX / size);
-    return mem_zalloc(count * size);
+    return memset(h2_pool_alloc(count * size), 0, count * size);
 }
 
 static void *library_realloc(void *old, size_t size, void *user)
 {
     (void)user;
-    return mem_realloc(old, size);
+    return h2_pool_realloc(old, size);
 }
 
 /* ---- set-up */
