@@ -73,8 +73,8 @@ struct h2_request {
     bool ended;            /* no content will come */
     bool responded;        /* the final response's head was handed over */
     bool has_content;      /* of the response, to be pulled */
-    bool reset;            /* RST_STREAM is on its way */
-    bool reset_waits;
+    bool reset;            /* RST_STREAM is on its way: nothing more is given but closed */
+    bool reset_waits;      /* for the heads that are queued */
 };
 
 /* How content goes on behind what pull has given. */

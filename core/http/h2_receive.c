@@ -124,7 +124,7 @@ static void end_section(struct h2 *h2, const nghttp2_frame *frame)
         h2_head_end(h2->limits->message, request);
         apply_priority_ahead(h2, request->id);
         h2->events->head(h2->owner, request);
-    } else if (request->refusal.status == 0) {
+    } else if (request->refusal.status == 0 && !request->reset) {
         h2->events->ended(h2->owner, request);
     }
 }
@@ -136,7 +136,7 @@ static void end_content(struct h2 *h2, const nghttp2_frame *frame)
     if (request == NULL || !(frame->hd.flags & NGHTTP2_FLAG_END_STREAM))
         return;
     request->ended = true;
-    if (request->refusal.status == 0)
+    if (request->refusal.status == 0 && !request->reset)
         h2->events->ended(h2->owner, request);
 }
 

@@ -299,6 +299,32 @@ describe("h2 reset", function()
     assert.same({ "RST_STREAM 1 CANCEL" }, peer:sent())
   end)
 
+  it("that waits is all that the owner still hears of", function()
+    local peer = h2_probe.open({}, function(session, event)
+      if event[1] == "head" then
+        session:respond(event[2], { content = "hello" })
+        session:reset(event[2], 8)
+      end
+    end)
+    assert(peer:feed(post(1) .. frames.data(1, "a") .. post(3) .. frames.data(1, "b", true)
+      .. frames.headers(3, { { "x", "y" } })))
+    assert.same({ "head 1", "head 3" }, peer:happened())
+    assert.same({ "HEADERS 1", "HEADERS 3", "RST_STREAM 1 CANCEL", "RST_STREAM 3 CANCEL" },
+      peer:sent())
+    assert.same({ "closed 1 8", "closed 3 8" }, peer:happened())
+  end)
+
+  it("may come from the pull, which then gives no end", function()
+    local peer = h2_probe.open({}, function(session, event)
+      if event[1] == "pull" then session:reset(event[2], 8) end
+    end)
+    assert(peer:feed(frames.request(1) .. frames.request(3)))
+    peer.session:respond(1, { content = "hello" })
+    peer.session:respond(3, { content = "", trailers = { { "x", "y" } } })
+    assert.same({ "HEADERS 1", "HEADERS 3", "DATA 1", "RST_STREAM 1 CANCEL",
+      "RST_STREAM 3 CANCEL" }, peer:sent())
+  end)
+
   it("may come from the pull that gives the last of the content", function()
     local peer = h2_probe.open({}, function(session, event)
       if event[1] == "pull" then session:reset(event[2], 8) end
