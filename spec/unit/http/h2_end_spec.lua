@@ -86,6 +86,27 @@ describe("h2 shutting down (RFC 9113 section 6.8)", function()
     assert.same({}, peer:sent())
   end)
 
+  it("lets no stream begin behind the last, also while that has not left", function()
+    h2_probe.each_way(nil, nil, function(peer, feed, how)
+      assert(feed(frames.request(1)))
+      peer.session:shut_down(true)
+      local list = { frames.ping(ping_of(peer), true) }
+      for id = 3, 501, 2 do
+        list[#list + 1] = frames.request(id)
+      end
+      assert(feed(table.concat(list)))
+      assert.same({ "head 1" }, peer:happened(), how)
+      local sent = peer:sent()
+      assert.equal("GOAWAY 1 NO_ERROR", sent[1], how)
+      for i = 2, #sent do
+        assert.matches("^RST_STREAM %d+ REFUSED_STREAM$", sent[i])
+      end
+      answer(peer, 1)
+      assert.same({ "HEADERS 1 ." }, peer:sent(), how)
+      assert.is_true(peer.session:state().over, how)
+    end)
+  end)
+
   it("refused streams count as taken", function()
     local peer = h2_probe.open({ refuse = true })
     assert(peer:feed(frames.request(1)))

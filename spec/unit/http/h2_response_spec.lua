@@ -83,6 +83,20 @@ describe("h2 response head (RFC 9113 section 8.3.2)", function()
     end
   end)
 
+  it("is remembered by HPACK as far as header_table_bytes allows", function()
+    for _, case in ipairs({ { 4096, true }, { 0, false } }) do
+      local peer = h2_probe.open({ header_table_bytes = case[1] })
+      assert(peer:feed(frames.request(1) .. frames.request(3)))
+      for _, id in ipairs({ 1, 3 }) do
+        peer.session:respond(id, { no_content = true, fields = { { "x-a", "a value" } } })
+      end
+      local sent = peer:frames()
+      assert.same(sent[1].fields, sent[2].fields)
+      -- The first may say first that the table has another size.
+      assert.equal(case[2], #sent[2].payload < #sent[1].payload - 2, case[1])
+    end
+  end)
+
   it("that is longer than what the library sends resets its stream alone", function()
     local peer = asked(1, 3)
     peer.session:respond(1, { fields = { { "x", ("v"):rep(2 << 20) } }, content = "hello" })
@@ -291,6 +305,16 @@ describe("h2 reset", function()
     assert.equal("CONTINUATION 1", sent[#sent - 1])
   end)
 
+  it("waits for a head of several frames and the trailers, which end the stream", function()
+    local peer = asked(1)
+    peer.session:respond(1, { fields = { { "x", ("\xFE"):rep(40000) } }, no_content = true,
+      trailers = { { "y", "z" } } })
+    peer.session:reset(1, 2)
+    local sent = peer:sent()
+    assert.equal("HEADERS 1 .", sent[#sent])
+    assert.same({ "closed 1 0" }, peer:happened())
+  end)
+
   it("comes behind what was pulled", function()
     local peer = asked(1)
     peer.session:respond(1, { content = ("x"):rep(50000) })
@@ -419,6 +443,9 @@ describe("h2 priorities (RFC 9218)", function()
       frames.priority_update(3, "u=3;x=1, i=?1, z=\"u=1\"") }, "1 3 1 3" },
     { "not incremental by PRIORITY_UPDATE", { with(1, "i"), with(3, "i"),
       frames.priority_update(1, "i=?0"), frames.priority_update(3, "i=?0") }, "1 1 3 3" },
+    { "the last of what PRIORITY_UPDATE says twice", { with(1), with(3),
+      frames.priority_update(1, "u=1, i, u=3, i=?0"), frames.priority_update(3, "i, i=?0") },
+      "1 1 3 3" },
     { "no PRIORITY_UPDATE that is too long", { with(1), with(3),
       frames.priority_update(3, "u=1" .. (" "):rep(80)) }, "1 1 3 3" },
     { "no PRIORITY frame", { with(1), with(3),
