@@ -37,6 +37,7 @@ static const struct {
     {"serve", COMMAND_SERVE},     {"worker", COMMAND_WORKER},     {"options", COMMAND_OPTIONS},
     {"version", COMMAND_VERSION}, {"--version", COMMAND_VERSION}, {"help", COMMAND_HELP},
     {"--help", COMMAND_HELP},     {"-h", COMMAND_HELP},           {"status", COMMAND_STATUS},
+    {"cert", COMMAND_CERT},
 };
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
@@ -298,7 +299,7 @@ int options_parse(struct options *options, int argc, char **argv, struct err_tex
             return read_serve(&reader);
         if (options->command == COMMAND_OPTIONS)
             return read_form(&reader);
-        if (options->command == COMMAND_STATUS)
+        if (options->command == COMMAND_STATUS || options->command == COMMAND_CERT)
             return 0;
         return argc > 2 ? usage(&reader, "one word too many: ", argv[2]) : 0;
     }
@@ -342,6 +343,10 @@ void options_help(void)
           "moonquay status [PID]                how a running server of this user is\n"
           "    --json                           for programs\n"
           "    --socket PATH                    the one behind this control socket\n"
+          "moonquay cert create                 a certificate for https://localhost, see\n"
+          "                                     moonquay cert --help\n"
+          "moonquay cert show FILE              what certificates say\n"
+          "moonquay cert check CERT [KEY]       what a server and its clients would object to\n"
           "moonquay options                     all settings: default, meaning, range\n"
           "    --markdown, --luals, --json      for documents, editors, programs\n"
           "moonquay version\n"

@@ -14,6 +14,7 @@ enum command {
     COMMAND_SERVE,
     COMMAND_WORKER,
     COMMAND_STATUS, /* reads its words itself */
+    COMMAND_CERT,   /* likewise */
     COMMAND_OPTIONS,
     COMMAND_VERSION,
     COMMAND_HELP,
