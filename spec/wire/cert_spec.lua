@@ -310,17 +310,18 @@ describe("moonquay cert", function()
     end)
 
     it("is not disturbed by another one at the same time", function()
-      local made = {}
+      local made, pipes = {}, {}
+      finally(function()
+        for _, pipe in ipairs(pipes) do
+          sys.close(pipe)
+        end
+      end)
       for i = 1, 4 do
         local pid, out, err, input = sys.spawn({ EXECUTABLE, "cert", "create",
           "--dir", dir.path .. "/certs", "--name", "n" .. i .. ".localhost" },
           { env = { LD_PRELOAD = false } })
         made[i] = assert(pid, out)
-        for _, pipe in ipairs({ out, err, input }) do
-          finally(function()
-            sys.close(pipe)
-          end)
-        end
+        table.move({ out, err, input }, 1, 3, #pipes + 1, pipes)
       end
       for i = 1, 4 do
         assert.equal(0, sys.waitpid(made[i], 20000).exit)
