@@ -134,6 +134,21 @@ static void set_text(lua_State *L, const char *name, const char *text)
     lua_setfield(L, -2, name);
 }
 
+/* "" when none was given, else all of them with a comma between. */
+static void set_files(lua_State *L, const char *name, char files[][TLS_BINDING_PATH])
+{
+    luaL_Buffer all;
+
+    luaL_buffinit(L, &all);
+    for (unsigned i = 0; i < TLS_CERTS_MOST && files[i][0]; i++) {
+        if (i > 0)
+            luaL_addchar(&all, ',');
+        luaL_addstring(&all, files[i]);
+    }
+    luaL_pushresult(&all);
+    lua_setfield(L, -2, name);
+}
+
 /* bindings(text) -> { { name =, … }, … } | nil, why */
 static int probe_bindings(lua_State *L)
 {
@@ -148,11 +163,13 @@ static int probe_bindings(lua_State *L)
         set_text(L, "name", binding.name);
         set_text(L, "address", binding.address);
         set_text(L, "port", binding.port);
-        set_text(L, "certificate", binding.certificate);
-        set_text(L, "key", binding.key);
+        set_files(L, "certificate", binding.certificate);
+        set_files(L, "key", binding.key);
+        set_files(L, "ocsp", binding.ocsp);
         set_text(L, "min_version", binding.min_version);
         set_text(L, "max_version", binding.max_version);
         set_text(L, "client_certificate", binding.client_certificate);
+        set_text(L, "client_authorities", binding.client_authorities);
         lua_rawseti(L, -2, i);
     }
     if (code == 0)

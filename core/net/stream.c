@@ -95,6 +95,12 @@ static void plain_close(struct stream *stream, bool reset)
     mem_free(plain);
 }
 
+static bool plain_pending(const struct stream *stream)
+{
+    (void)stream;
+    return false;
+}
+
 static const struct stream_type plain_type = {
     .read = plain_read,
     .write = plain_write,
@@ -102,6 +108,7 @@ static const struct stream_type plain_type = {
     .shutdown = plain_shutdown,
     .close = plain_close,
     .descriptor = plain_fd,
+    .pending = plain_pending,
 };
 
 struct stream *stream_plain_new(struct loop *loop, int fd)
@@ -112,4 +119,15 @@ struct stream *stream_plain_new(struct loop *loop, int fd)
     plain->loop = loop;
     ev_io_set(&plain->io.watcher, fd, 0);
     return &plain->stream;
+}
+
+int stream_plain_release(struct stream *stream)
+{
+    struct plain *plain = (struct plain *)(void *)stream;
+    int fd = plain_fd(stream);
+
+    CHECK(stream->type == &plain_type);
+    loop_io_stop(plain->loop, &plain->io);
+    mem_free(plain);
+    return fd;
 }

@@ -1,6 +1,6 @@
 /*
- * A byte stream between this process and a peer, whatever carries it. The plain form is a TCP or
- * Unix socket; TLS will be another. Reads and writes never block. The owner is told of readiness
+ * A byte stream between this process and a peer, whatever carries it: plain over a TCP or Unix
+ * socket, or TLS (tls/tls_stream.h). Reads and writes never block. The owner is told of readiness
  * only for the events it wants, and may close the stream inside that callback.
  */
 #ifndef NET_STREAM_H
@@ -25,6 +25,7 @@ struct stream_type {
     void (*shutdown)(struct stream *stream);
     void (*close)(struct stream *stream, bool reset);
     int (*descriptor)(const struct stream *stream);
+    bool (*pending)(const struct stream *stream);
 };
 
 struct stream {
@@ -36,19 +37,25 @@ struct stream {
 /* A stream over a connected, non-blocking socket. Takes fd. */
 struct stream *stream_plain_new(struct loop *loop, int fd);
 
+/* Frees a plain stream and gives its socket back, for another kind of stream. */
+int stream_plain_release(struct stream *stream);
+
 static inline void stream_owned_by(struct stream *stream, void *owner, stream_ready_fn *ready)
 {
     stream->owner = owner;
     stream->ready = ready;
 }
 
-/* Bytes read, 0 at the peer's end, ERR_AGAIN, ERR_RESET, ERR_TIMEOUT, ERR_IO. */
+/* Bytes read, 0 at the peer's end, ERR_AGAIN, ERR_RESET, ERR_TIMEOUT, ERR_IO; ERR_INVALID: a TLS
+ * handshake failed. */
 static inline ssize_t stream_read(struct stream *stream, char *into, size_t room)
 {
     return stream->type->read(stream, into, room);
 }
 
-/* Bytes of the parts that were taken, in order, or ERR_AGAIN, ERR_RESET, ERR_IO. At most 8 parts.
+/*
+ * Bytes of the parts that were taken, in order, or ERR_AGAIN, ERR_RESET, ERR_IO. At most 8 parts.
+ * The next write must begin with the bytes that were not taken: some may be on their way already.
  */
 static inline ssize_t stream_write(struct stream *stream, const struct span *parts, int count)
 {
@@ -71,6 +78,12 @@ static inline void stream_shutdown(struct stream *stream)
 static inline void stream_close(struct stream *stream, bool reset)
 {
     stream->type->close(stream, reset);
+}
+
+/* Whether there is something to read that no event of the descriptor would tell of. */
+static inline bool stream_pending(const struct stream *stream)
+{
+    return stream->type->pending(stream);
 }
 
 /* For addresses and options; -1 when there is none. */

@@ -11,6 +11,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "bind/vm.h"
+#include "proc/certificates.h"
 #include "proc/ipc.h"
 #include "server/hosting.h"
 
@@ -256,8 +257,10 @@ static int take_prefix(struct apps *apps, struct served_app *app, struct endpoin
 {
     int code;
 
-    if (prefix->https)
-        return err_set(text, EXIT_OPTION, ERR_UNSUPPORTED, "%.300s: https is not supported yet",
+    if (prefix->https && !certificates_can_serve(apps->certificates, prefix))
+        return err_set(text, EXIT_OPTION, ERR_UNSUPPORTED,
+                       "%.300s: no certificate is for it: the setting tls has no binding that fits "
+                       "(name, address, port)",
                        prefix->text);
     if (apps->prefix_bytes + told_bytes(prefix) > PREFIX_BYTES_MOST)
         return err_set(text, EXIT_OPTION, ERR_LIMIT,

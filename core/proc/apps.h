@@ -20,8 +20,11 @@ struct served_app {
     struct settings settings;
 };
 
+struct certificates;
+
 struct apps {
     const struct options *options;
+    const struct certificates *certificates; /* of the server; set before apps_open */
     struct served_app at[TALLY_APPS];
     unsigned count;
     struct settings settings;      /* of the server */

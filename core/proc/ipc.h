@@ -15,16 +15,18 @@
 enum ipc_kind {
     IPC_PIECE = 1, /* text of the message that follows */
     /* to the worker */
-    IPC_CONFIG, /* the first message: slot, apps, settings */
-    IPC_LOGS,   /* value: IPC_LOG_… bits, a descriptor for each, in their order */
-    IPC_SOCKET, /* value: the slot whose listening socket this is; id, address, scheme */
-    IPC_SERVE,  /* begin; the state of all apps (see below) */
-    IPC_RETURN, /* value: the slot whose sockets are needed no more */
-    IPC_CLOSE,  /* value: the id of sockets, of whichever slot, that are served no more */
-    IPC_CHANGE, /* what changes in the state of the apps */
-    IPC_SYNC,   /* value: answer with IPC_APPLIED when all before it is done */
-    IPC_REPLY,  /* value: the number of an IPC_ASK; ok = …, or wrong = … */
-    IPC_STOP,   /* stop accepting, finish what runs, end */
+    IPC_CONFIG,  /* the first message: slot, apps, settings */
+    IPC_LOGS,    /* value: IPC_LOG_… bits, a descriptor for each, in their order */
+    IPC_SOCKET,  /* value: the slot whose listening socket this is; id, address, scheme */
+    IPC_TLS,     /* all TLS bindings, with what their files hold; before IPC_SERVE, and anew */
+    IPC_TICKETS, /* keys of session tickets, in hexadecimal; likewise */
+    IPC_SERVE,   /* begin; the state of all apps (see below) */
+    IPC_RETURN,  /* value: the slot whose sockets are needed no more */
+    IPC_CLOSE,   /* value: the id of sockets, of whichever slot, that are served no more */
+    IPC_CHANGE,  /* what changes in the state of the apps */
+    IPC_SYNC,    /* value: answer with IPC_APPLIED when all before it is done */
+    IPC_REPLY,   /* value: the number of an IPC_ASK; ok = …, or wrong = … */
+    IPC_STOP,    /* stop accepting, finish what runs, end */
     /* to the master */
     IPC_LOADING,  /* value: the index of the app that is loaded now */
     IPC_READY,    /* the apps are loaded; the settings that they asked for */

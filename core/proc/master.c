@@ -116,6 +116,38 @@ static bool open_control(struct master *master)
     return false;
 }
 
+static void certificates_changed(void *owner)
+{
+    struct master *master = owner;
+
+    for (unsigned i = 0; i < master->slot_count; i++)
+        if (master->slots[i]->told)
+            slot_send_certificates(master->slots[i]);
+}
+
+static void tickets_changed(void *owner)
+{
+    struct master *master = owner;
+
+    for (unsigned i = 0; i < master->slot_count; i++)
+        if (master->slots[i]->told)
+            slot_send_tickets(master->slots[i]);
+}
+
+static int open_certificates(struct master *master, struct err_text *text)
+{
+    const struct certificates_parts parts = {
+        .settings = &master->apps.settings,
+        .loop = master->loop,
+        .changed = certificates_changed,
+        .tickets_changed = tickets_changed,
+        .owner = master,
+    };
+
+    master->apps.certificates = &master->certificates;
+    return certificates_open(&master->certificates, &parts, text);
+}
+
 static int open_addresses(struct master *master, unsigned workers, struct span asked,
                           struct err_text *text)
 {
@@ -134,7 +166,8 @@ void master_apps_loaded(struct master *master, struct span asked)
     struct err_text text;
 
     if (apps_loaded(&master->apps, asked, &text) < 0 || find_user(master, &text) < 0 ||
-        logs_open(&master->logs, &master->apps.settings, &text) < 0) {
+        logs_open(&master->logs, &master->apps.settings, &text) < 0 ||
+        open_certificates(master, &text) < 0) {
         master_fail(master, text.exit_code, "%s", text.text);
         return;
     }
@@ -393,6 +426,7 @@ static void clean_up(struct master *master)
         slot_reap(master->slots[i], true);
     endpoints_close_all(&master->endpoints);
     changes_fini(&master->changes);
+    certificates_close(&master->certificates);
     control_close(master->control);
     for (unsigned i = 0; i < master->slot_count; i++)
         slot_free(master->slots[i]);

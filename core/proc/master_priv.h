@@ -6,6 +6,7 @@
 
 #include "net/loop.h"
 #include "proc/apps.h"
+#include "proc/certificates.h"
 #include "proc/changes.h"
 #include "proc/control.h"
 #include "proc/endpoints.h"
@@ -45,6 +46,7 @@ enum master_state { MASTER_STARTING, MASTER_SERVING, MASTER_STOPPING };
 struct master {
     const struct options *options;
     struct apps apps;
+    struct certificates certificates;
     struct changes changes;
     enum master_state state;
     struct loop *loop;
@@ -104,6 +106,10 @@ void slot_post(struct slot *slot, enum ipc_kind kind, unsigned value, struct spa
 
 /* How many workers the slot has had: tells one from the next. */
 uint32_t slot_generation(const struct slot *slot);
+
+/* Tells its worker of the certificates, or of the ticket keys; nothing where there is no TLS. */
+void slot_send_certificates(struct slot *slot);
+void slot_send_tickets(struct slot *slot);
 
 /* Sends the log files to its worker. */
 void slot_send_logs(struct slot *slot);

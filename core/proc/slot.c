@@ -159,6 +159,36 @@ static void settle_loans(struct master *master)
     }
 }
 
+/* ---- TLS */
+
+static void send_secret(struct slot *slot, enum ipc_kind kind,
+                        void (*add)(const struct certificates *certificates, struct buf *pairs))
+{
+    const struct certificates *certificates = &slot->master->certificates;
+    struct buf pairs = {0};
+
+    if (certificates->count == 0)
+        return;
+    add(certificates, &pairs);
+    slot_post(slot, kind, 0, buf_span(&pairs));
+    secret_fini(&pairs);
+}
+
+static void add_tickets(const struct certificates *certificates, struct buf *pairs)
+{
+    ticket_keys_state(&certificates->tickets, pairs);
+}
+
+void slot_send_certificates(struct slot *slot)
+{
+    send_secret(slot, IPC_TLS, certificates_state);
+}
+
+void slot_send_tickets(struct slot *slot)
+{
+    send_secret(slot, IPC_TICKETS, add_tickets);
+}
+
 /* ---- messages from the worker */
 
 void slot_serve(struct slot *slot)
@@ -167,6 +197,8 @@ void slot_serve(struct slot *slot)
 
     apps_state(&slot->master->apps, &state);
     slot_send_logs(slot);
+    slot_send_certificates(slot);
+    slot_send_tickets(slot);
     slot_post(slot, IPC_SERVE, 0, buf_span(&state));
     slot->told = true;
     slot->applied = slot->master->changes.version;

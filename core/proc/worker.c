@@ -22,6 +22,7 @@
 #include "base/mem.h"
 #include "proc/options.h"
 #include "proc/worker_priv.h"
+#include "tls/tls_ctx.h"
 
 #define LEAST_WATCHDOG_MS 500 /* of the setting's range */
 #define ACCEPT_BATCH      64  /* of one socket in a turn, then the connections get theirs */
@@ -265,6 +266,7 @@ static void open_server(struct worker *worker)
         .slot = worker->index,
         .access_log = worker->access_log,
         .error_log = worker->error_log,
+        .tls = worker->tls,
     };
 
     if (getrandom(&parts.boot, sizeof(parts.boot), 0) != sizeof(parts.boot))
@@ -311,6 +313,12 @@ static void handle(struct worker *worker, struct ipc_message *message)
     switch (message->kind) {
     case IPC_LOGS:
         take_logs(worker, message);
+        break;
+    case IPC_TLS:
+        worker_tls_use(worker, buf_span(&message->text));
+        break;
+    case IPC_TICKETS:
+        worker_tls_use_tickets(worker, buf_span(&message->text));
         break;
     case IPC_SERVE:
         if (worker->state == WORKER_LOADED)
@@ -495,6 +503,7 @@ static void clean_up(struct worker *worker)
         vm_free(worker->apps[i].vm);
     if (worker->server)
         server_free(worker->server);
+    tls_free(worker->tls);
     access_log_free(worker->access_log);
     error_log_free(worker->error_log);
     if (worker->http_error_fd >= 0)

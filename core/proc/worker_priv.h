@@ -49,6 +49,7 @@ struct worker {
     struct tally_slot *slot;
     unsigned running_vms; /* that have not come to rest, while we stop */
     struct server *server;
+    struct tls *tls; /* NULL where the server has no binding */
     struct access_log *access_log;
     struct error_log *error_log;
     int http_error_fd;       /* -1 once error_log has it */
@@ -61,6 +62,10 @@ struct worker {
 
 /* worker.c */
 void worker_tell(struct worker *worker, enum ipc_kind kind, unsigned value, struct span text);
+
+/* worker_tls.c: what the master says of certificates and ticket keys. */
+void worker_tls_use(struct worker *worker, struct span pairs);
+void worker_tls_use_tickets(struct worker *worker, struct span pairs);
 
 /* worker_apps.c */
 

@@ -35,8 +35,8 @@ struct tally {
 /* In the order of the enums, without gaps: one that has no name does not compile. */
 static const char *const gauge_names[] = {"connections", "requests", "tasks"};
 static const char *const counter_names[] = {
-    "connections", "requests",     "refused",   "handler_errors",
-    "cpu_limit",   "memory_limit", "cancelled", "restarts",
+    "connections", "requests", "refused",        "handler_errors", "cpu_limit",  "memory_limit",
+    "cancelled",   "restarts", "tls_handshakes", "tls_resumed",    "tls_failed",
 };
 
 _Static_assert(sizeof(gauge_names) / sizeof(gauge_names[0]) == GAUGES, "a name for each gauge");

@@ -24,6 +24,9 @@ enum tally_counter {
     COUNTER_MEMORY_LIMIT,
     COUNTER_CANCELLED, /* clients that left before their answer */
     COUNTER_RESTARTS,  /* written by the master */
+    COUNTER_TLS_HANDSHAKES,
+    COUNTER_TLS_RESUMED, /* of these, by a ticket */
+    COUNTER_TLS_FAILED,  /* that did not come to their end */
     COUNTERS
 };
 

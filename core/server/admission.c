@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "server/proxied.h"
 #include "server/server_priv.h"
+#include "tls/tls_stream.h"
 
 /* ---- who ---- */
 
@@ -35,7 +36,27 @@ static const struct refusal *find_client(struct exchange *exchange)
 static const struct refusal no_host = {400, "Hostname", "no app is registered for this host"};
 static const struct refusal no_path = {404, "NotFound", "no app is registered for this path"};
 static const struct refusal forbidden = {403, "Forbidden", "dot segments that lead above the root"};
+static const struct refusal misdirected = {421, "Misdirected",
+                                           "another connection is needed for this host"};
 static const struct refusal anonymous = {401, "AuthRequired", "the app serves nobody unknown"};
+
+/* The host in a Host field, without its port. */
+static struct span bare_host(struct span host)
+{
+    const char *colon = host.len ? memrchr(host.at, ':', host.len) : NULL;
+
+    if (colon && memchr(colon, ']', host.len - (size_t)(colon - host.at)) == NULL)
+        host.len = (size_t)(colon - host.at);
+    return host;
+}
+
+/* A client that was let in for one host is not thereby let in for another (RFC 9110 s.15.5.20). */
+static bool is_misdirected(const struct exchange *exchange)
+{
+    const struct conn *conn = exchange->conn;
+
+    return conn->https && !tls_stream_serves(conn->stream, bare_host(exchange->head.host));
+}
 
 static const struct last_port *port_of(const struct conn *conn)
 {
@@ -277,7 +298,7 @@ void admission_enter(struct exchange *exchange)
     const struct refusal *why = find_client(exchange);
 
     if (why == NULL)
-        why = route(exchange);
+        why = is_misdirected(exchange) ? &misdirected : route(exchange);
     if (why) {
         exchange_refuse(exchange, why);
         return;

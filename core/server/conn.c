@@ -12,6 +12,7 @@
 #include "http/status.h"
 #include "net/proxy_protocol.h"
 #include "server/server_priv.h"
+#include "tls/tls_stream.h"
 
 enum verdict { CONN_WAIT, CONN_MORE };
 
@@ -187,9 +188,9 @@ static enum reason close_reason(const struct conn *conn, enum conn_close_reason 
 static const char *close_name(const struct conn *conn, enum conn_close_reason reason)
 {
     static const char *const names[] = {
-        [CLOSE_NONE] = "none",     [CLOSE_PEER] = "peer_closed", [CLOSE_RESET] = "peer_reset",
-        [CLOSE_DONE] = "done",     [CLOSE_BUSY] = "busy",        [CLOSE_LINGER] = "lingered",
-        [CLOSE_DRAIN] = "drained",
+        [CLOSE_NONE] = "none",     [CLOSE_PEER] = "peer_closed",  [CLOSE_RESET] = "peer_reset",
+        [CLOSE_DONE] = "done",     [CLOSE_BUSY] = "busy",         [CLOSE_LINGER] = "lingered",
+        [CLOSE_DRAIN] = "drained", [CLOSE_TLS] = "tls_handshake",
     };
     enum reason word = close_reason(conn, reason);
 
@@ -233,6 +234,8 @@ void conn_close(struct conn *conn, enum conn_close_reason reason)
 
     if (conn->state == CONN_CLOSED)
         return;
+    if (conn->reason == CLOSE_TLS)
+        reason = CLOSE_TLS; /* reported then; how the peer goes after that does not matter */
     log_close(conn, reason);
     if (close_reason(conn, reason) != REASON_NONE)
         server_report_drop(conn, close_reason(conn, reason));
@@ -257,6 +260,44 @@ static void conn_free(struct conn *conn)
     drop_empty_output(conn);
     mem_free(conn->proxy);
     mem_free(conn);
+}
+
+/* ---- TLS ---- */
+
+static void conn_ready(void *owner, int events);
+
+/* From here on the connection speaks TLS; received are its first bytes, where there are some. */
+static void begin_tls(struct conn *conn, struct span received)
+{
+    struct server *server = conn->server;
+    struct net_addr local = conn_socket_local(conn);
+    int fd = stream_plain_release(conn->stream);
+
+    CHECK(server->tls != NULL);
+    conn->stream = tls_stream_new(server->tls, server->loop, fd, &local, received);
+    stream_owned_by(conn->stream, conn, conn_ready);
+}
+
+/* The peer must see the alert: it closes first, within a limit. */
+static void conn_tls_failed(struct conn *conn)
+{
+    struct log_line line;
+    char peer[NET_ADDR_TEXT];
+
+    if (log_wants(LOG_DEBUG)) {
+        net_addr_text(&conn->peer, peer);
+        log_begin(&line, LOG_DEBUG, "tls_failed", tls_stream_failure(conn->stream));
+        log_int(&line, "connection", (int64_t)conn->number);
+        log_str(&line, "peer", peer);
+        log_end(&line);
+    }
+    server_report_drop(conn, REASON_TLS_HANDSHAKE);
+    conn->reason = CLOSE_TLS;
+    stream_shutdown(conn->stream);
+    conn->state = CONN_LINGERING;
+    conn->stamp_ms = loop_now_ms(conn->server->loop);
+    timeouts_look(conn);
+    conn_update_interest(conn);
 }
 
 /* ---- steps ---- */
@@ -300,6 +341,10 @@ static enum verdict step_proxy(struct conn *conn)
         conn->proxy->local = header.destination;
     }
     conn->state = CONN_READING;
+    if (conn->https) {
+        begin_tls(conn, conn_bytes(conn));
+        conn_take(conn, conn_bytes(conn).len);
+    }
     return CONN_MORE;
 }
 
@@ -562,6 +607,10 @@ static void conn_receive(struct conn *conn)
     }
     if (got == ERR_AGAIN)
         return;
+    if (got == ERR_INVALID) {
+        conn_tls_failed(conn);
+        return;
+    }
     if (got < 0) {
         conn_close(conn, CLOSE_RESET);
         return;
@@ -618,7 +667,7 @@ int conn_block(struct conn *conn, bool for_read, int ms)
     if (conn_send(conn, NULL, 0) < 0)
         return ERR_RESET;
     poll_for.events = for_read ? POLLIN : POLLOUT;
-    got = poll(&poll_for, 1, ms);
+    got = for_read && stream_pending(conn->stream) ? 1 : poll(&poll_for, 1, ms);
     if (got == 0)
         return ERR_TIMEOUT;
     if (!for_read)
@@ -680,7 +729,9 @@ void conn_new(struct server *server, struct stream *stream, const struct server_
     list_append(&server->conns, &conn->node);
     timeouts_start(conn);
     stream_owned_by(stream, conn, conn_ready);
-    stream_want(stream, STREAM_READ);
+    if (conn->https && conn->state != CONN_PROXY)
+        begin_tls(conn, SPAN_NONE);
+    stream_want(conn->stream, STREAM_READ);
 }
 
 void conn_drain(struct conn *conn)

@@ -28,6 +28,8 @@ enum reason {
     REASON_ENTITY_TOO_LARGE,
     REASON_AUTH_REQUIRED, /* ours: 401 */
     REASON_PROXY_HEADER,  /* ours: a malformed PROXY protocol header, no status */
+    REASON_TLS_HANDSHAKE, /* ours: one that failed, no status */
+    REASON_MISDIRECTED,   /* ours: 421, another binding asks other things of clients */
 
     /* The server or the app: 500, 503. */
     REASON_INTERNAL,

@@ -37,6 +37,7 @@ struct server *server_new(const struct server_parts *parts)
     server->slot = tally_slot(parts->tally, parts->slot);
     server->access_log = parts->access_log;
     server->error_log = parts->error_log;
+    server->tls = parts->tls;
     /* Checked before: a text that is wrong trusts nobody. */
     addr_set_parse(&server->trusted, parts->settings->trusted_proxies, NULL);
     server->boot = parts->boot;

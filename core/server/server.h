@@ -16,6 +16,10 @@
 #include "server/settings.h"
 
 struct server;
+struct tls;
+
+/* The protocols that connections over TLS speak, the one that the server likes best first. */
+#define SERVER_ALPN "http/1.1"
 
 /* What a server is made of; everything is borrowed until server_free. */
 struct server_parts {
@@ -25,6 +29,7 @@ struct server_parts {
     unsigned slot;                 /* ours in the tally */
     struct access_log *access_log; /* NULL: none */
     struct error_log *error_log;   /* NULL: none */
+    struct tls *tls;               /* NULL: no entry may be https */
     uint64_t boot;                 /* tells this worker's life from all others in ids */
 };
 struct server *server_new(const struct server_parts *parts);

@@ -62,6 +62,7 @@ struct server {
     struct tally_slot *slot;
     struct access_log *access_log;
     struct error_log *error_log;
+    struct tls *tls;         /* NULL: none */
     struct addr_set trusted; /* proxies */
     struct prefix_table *prefixes;
     struct last_port last_port; /* of the latest request */
@@ -103,6 +104,7 @@ enum conn_close_reason {
     CLOSE_RESET,
     CLOSE_DONE, /* Connection: close, or HTTP/1.0 */
     CLOSE_PROXY_HEADER,
+    CLOSE_TLS, /* the handshake failed */
     CLOSE_ABORTED,
     CLOSE_BUSY, /* a 503 without words: http_503_verbosity basic */
     CLOSE_HEADER_WAIT,

@@ -43,7 +43,9 @@ struct settings {
     bool h2_cleartext;
     int64_t h2_max_concurrent_streams;
     int64_t cache_max_bytes, cache_max_entry_bytes;
-    char *tls; /* tls_binding_next reads it */
+    char *tls;                      /* tls_binding_next reads it */
+    char session_tickets_keys[512]; /* path, "" for keys that the server makes */
+    int64_t session_tickets_rotate_ms;
     /* server scope, changeable */
     int64_t drain_ms, watchdog_ms;
     char log_level[16];

@@ -186,10 +186,15 @@ static bool is_first_of_group(size_t index, size_t length)
     return true;
 }
 
-/* "SettingsTimeouts" of the key's group, which is so many letters long. */
+/* "SettingsTimeouts" of the key's group, which is so many bytes long. */
 static void print_group_class(FILE *out, const char *key, size_t length)
 {
-    fprintf(out, "moonquay.Settings%c%.*s", key[0] - 'a' + 'A', (int)length - 1, key + 1);
+    fputs("moonquay.Settings", out);
+    for (size_t i = 0; i < length; i++)
+        if (i == 0 || key[i - 1] == '_')
+            fputc(key[i] - 'a' + 'A', out);
+        else if (key[i] != '_')
+            fputc(key[i], out);
 }
 
 static void print_group(FILE *out, const char *key, size_t length)
@@ -223,6 +228,8 @@ static void print_binding(FILE *out)
         fprintf(out, "---@field %s%s ", key->name, key->required ? "" : "?");
         if (key->choices)
             print_words_type(out, key->choices);
+        else if (key->most > 1)
+            fputs("string|string[]", out);
         else
             fputs(strcmp(key->name, "port") == 0 ? "integer|string" : "string", out);
         fputc('\n', out);

@@ -116,6 +116,13 @@ const struct setting_row setting_rows[] = {
      .given = "262144", .help = "a larger response is not cached"},
     {"tls", SERVER_START, .type = TYPE_BINDINGS, AT(tls), .room = BINDINGS_BYTES, .given = "",
      .help = "certificates and keys by address, port and name"},
+    {"session_tickets.keys", SERVER_START, TEXT(session_tickets_keys), .given = "",
+     .help = "file with the keys of TLS session tickets, 80 bytes each, the one that seals first; "
+             "by default the server makes them"},
+    {"session_tickets.rotate", SERVER_START,
+     SECONDS(session_tickets_rotate_ms, 1000, 7 * (int64_t)DAY_MS), .word = "off", .given = "28800",
+     .help = "how long a key that the server has made seals tickets; it opens "
+             "them for twice as long again; off: as long as the server runs"},
 
     {"drain", SERVER_ANY, SECONDS(drain_ms, 0, DAY_MS), .given = "30",
      .help = "how long running requests may go on after a stop or reload"},

@@ -15,7 +15,10 @@
 #include "server/tls_binding_priv.h"
 
 #define FIELD(field)                                                                               \
-    .at = offsetof(struct tls_binding, field), .room = sizeof(((struct tls_binding *)0)->field)
+    .at = offsetof(struct tls_binding, field), .room = sizeof(((struct tls_binding *)0)->field),   \
+    .most = 1
+#define FILES(field)                                                                               \
+    .at = offsetof(struct tls_binding, field), .room = TLS_BINDING_PATH, .most = TLS_CERTS_MOST
 
 static bool is_port(const char *value)
 {
@@ -30,21 +33,45 @@ static bool is_address(const char *value)
     return net_addr_parse(&addr, span_str(value), 0) == 0;
 }
 
+/* What a client can ask for: names of letters, digits and hyphens, no addresses (RFC 6066 s.3). */
+static bool is_name(const char *value)
+{
+    const char *name = strncmp(value, "*.", 2) == 0 ? value + 2 : value;
+    size_t label = 0;
+
+    if (is_address(value) || strlen(value) > TLS_NAME_MOST)
+        return false;
+    for (; *name; name++) {
+        char c = ascii_lower(*name);
+
+        if (c == '.' && label == 0)
+            return false;
+        if (c != '.' && c != '-' && c != '_' && !(c >= 'a' && c <= 'z') && !(c >= '0' && c <= '9'))
+            return false;
+        label = c == '.' ? 0 : label + 1;
+    }
+    return label > 0;
+}
+
 const struct tls_binding_key tls_binding_keys[] = {
-    {"name", FIELD(name), .form = "a host name or *.domain",
+    {"name", FIELD(name), .is_right = is_name, .form = "a host name or *.domain",
      .help = "the host that the client asks for, or *.domain"},
     {"address", FIELD(address), .is_right = is_address, .form = "an IP address",
      .help = "only connections to this IP address"},
     {"port", FIELD(port), .is_right = is_port, .form = "between 1 and 65535",
      .help = "only connections to this port"},
-    {"certificate", FIELD(certificate), .required = true, .form = "a file name",
-     .help = "file with the certificate and its chain (PEM)"},
-    {"key", FIELD(key), .required = true, .form = "a file name",
+    {"certificate", FILES(certificate), .required = true, .form = "a file name",
+     .help = "file with the certificate and its chain (PEM); several for keys of several kinds"},
+    {"key", FILES(key), .required = true, .form = "a file name",
      .help = "file with the private key (PEM)"},
+    {"ocsp", FILES(ocsp), .form = "a file name",
+     .help = "file with the OCSP responder's answer (DER), stapled while it is fresh"},
     {"min_version", FIELD(min_version), .choices = "1.2|1.3", .help = "the oldest TLS version"},
     {"max_version", FIELD(max_version), .choices = "1.2|1.3", .help = "the newest TLS version"},
     {"client_certificate", FIELD(client_certificate), .choices = "none|allow|require|delay",
-     .help = "what the handshake asks of the client"},
+     .help = "what the handshake asks of the client; delay: nothing until a handler does"},
+    {"client_authorities", FIELD(client_authorities), .form = "a file name",
+     .help = "file with the authorities that vouch for clients (PEM)"},
 };
 
 const size_t tls_binding_key_count = sizeof(tls_binding_keys) / sizeof(tls_binding_keys[0]);
@@ -83,9 +110,18 @@ static char *field_of(struct tls_binding *binding, const struct tls_binding_key 
     return (char *)binding + key->at;
 }
 
+static unsigned count_of(struct tls_binding *binding, const struct tls_binding_key *key)
+{
+    unsigned count = 0;
+
+    while (count < key->most && field_of(binding, key)[count * key->room])
+        count++;
+    return count;
+}
+
 static int unknown_key(struct reader *reader, struct span name)
 {
-    char names[128] = "";
+    char names[192] = "";
     size_t used = 0;
 
     for (size_t i = 0; i < tls_binding_key_count; i++)
@@ -147,10 +183,13 @@ static int read_word(struct reader *reader)
         return unknown_key(reader, name);
     if (name.at[name.len] != '=')
         return wrong(reader, "%s: a value is missing behind it: %s=VALUE", key->name, key->name);
-    char *field = field_of(reader->binding, key);
+    unsigned count = count_of(reader->binding, key);
+    char *field = field_of(reader->binding, key) + count * key->room;
 
-    if (field[0])
+    if (count == key->most && count == 1)
         return wrong(reader, "%s: is given twice", key->name);
+    if (count == key->most)
+        return wrong(reader, "%s: is given more than %u times", key->name, count);
     reader->at += name.len + 1;
     code = take_value(reader, field, key->room);
     if (code == ERR_TOO_LARGE)
@@ -158,6 +197,36 @@ static int read_word(struct reader *reader)
     if (code < 0)
         return wrong(reader, "%s: the quotes around its value do not close it", key->name);
     return judge_value(reader, key, field);
+}
+
+static int judge_files(struct reader *reader)
+{
+    struct tls_binding *binding = reader->binding;
+    unsigned certificates = count_of(binding, find(SPAN("certificate")));
+    unsigned keys = count_of(binding, find(SPAN("key")));
+    unsigned answers = count_of(binding, find(SPAN("ocsp")));
+
+    if (keys != certificates)
+        return wrong(reader, "key: is given %u times, and certificate %u times", keys,
+                     certificates);
+    if (answers != 0 && answers != certificates)
+        return wrong(reader, "ocsp: is given %u times, and certificate %u times", answers,
+                     certificates);
+    return 0;
+}
+
+/* A binding that lets in others than was meant is worse than none. */
+static int judge_clients(struct reader *reader)
+{
+    const struct tls_binding *binding = reader->binding;
+    bool asks = binding->client_certificate[0] && strcmp(binding->client_certificate, "none") != 0;
+
+    if (strcmp(binding->client_certificate, "require") == 0 && !binding->client_authorities[0])
+        return wrong(reader, "client_authorities: is missing, for client_certificate=require");
+    if (binding->client_authorities[0] && !asks)
+        return wrong(reader, "client_certificate: must be allow, require or delay beside "
+                             "client_authorities");
+    return 0;
 }
 
 static int judge_whole(struct reader *reader)
@@ -171,7 +240,7 @@ static int judge_whole(struct reader *reader)
         strcmp(binding->min_version, binding->max_version) > 0)
         return wrong(reader, "min_version=%s: is above max_version=%s", binding->min_version,
                      binding->max_version);
-    return 0;
+    return judge_files(reader) < 0 ? ERR_INVALID : judge_clients(reader);
 }
 
 int tls_binding_next(const char **rest, struct tls_binding *binding, char *why, size_t room)

@@ -6,7 +6,8 @@
  * …
  *
  * A value in double quotes may hold blanks and semicolons, and after a backslash a quote or a
- * backslash. Files are not opened here.
+ * backslash. certificate, key and ocsp may be given several times, for keys of several kinds. Files
+ * are not opened here.
  */
 #ifndef SERVER_TLS_BINDING_H
 #define SERVER_TLS_BINDING_H
@@ -14,14 +15,22 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-/* Texts are "" when they were not given. */
+#include "tls/tls_profile.h"
+
+#define TLS_BINDING_PATH 512
+
+/* Texts are "" when they were not given. Certificates, keys and OCSP answers belong together by
+ * their place. */
 struct tls_binding {
     char name[256];   /* SNI: a host, or *.domain for one label below it */
     char address[64]; /* IP literal */
     char port[8];     /* 1 to 65535 */
-    char certificate[512], key[512];
+    char certificate[TLS_CERTS_MOST][TLS_BINDING_PATH];
+    char key[TLS_CERTS_MOST][TLS_BINDING_PATH];
+    char ocsp[TLS_CERTS_MOST][TLS_BINDING_PATH];
     char min_version[8], max_version[8]; /* 1.2, 1.3 */
     char client_certificate[16];         /* what the handshake asks: none, allow, require, delay */
+    char client_authorities[TLS_BINDING_PATH];
 };
 
 /*

@@ -8,6 +8,7 @@
 struct tls_binding_key {
     const char *name;
     size_t at, room;                    /* where in struct tls_binding */
+    unsigned most;                      /* how often it may be given; the rooms lie in a row */
     const char *choices;                /* separated by '|', else NULL */
     bool (*is_right)(const char *text); /* NULL: any text */
     const char *form;                   /* what it must be, when it has no choices */

@@ -54,19 +54,28 @@ local function quote(text)
   return text
 end
 
+-- A list is the key several times.
+local function add_words(words, number, key, value)
+  local list = type(value) == "table" and value or { value }
+  check_sequence(("tls: binding %d: %s"):format(number, key), list)
+  for _, item in ipairs(list) do
+    if not is_plain(item) then
+      error(("tls: binding %d: %s: must be a text, not a %s"):format(number, key, type(item)), 0)
+    end
+    words[#words + 1] = key .. "=" .. quote(tostring(item))
+  end
+end
+
 local function binding_text(number, binding)
   if type(binding) ~= "table" then
     error(("tls: binding %d must be a table, not a %s"):format(number, type(binding)), 0)
   end
   local words = {}
-  for i, key in ipairs(sorted_keys(binding, "a tls binding")) do
-    local value = binding[key]
-    if not is_plain(value) then
-      error(("tls: binding %d: %s: must be a text, not a %s"):format(number, key, type(value)), 0)
-    elseif not key:find("^[%w_]+$") then
+  for _, key in ipairs(sorted_keys(binding, "a tls binding")) do
+    if not key:find("^[%w_]+$") then
       error(("tls: binding %d: %s: no such key"):format(number, key), 0)
     end
-    words[i] = key .. "=" .. quote(tostring(value))
+    add_words(words, number, key, binding[key])
   end
   return table.concat(words, " ")
 end

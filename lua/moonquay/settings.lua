@@ -40,6 +40,7 @@
 ---@field cache? moonquay.SettingsCache
 --- certificates and keys by address, port and name; bindings separated by semicolons, below 32KiB
 ---@field tls? moonquay.TlsBinding[]|string
+---@field session_tickets? moonquay.SettingsSessionTickets
 --- how long running requests may go on after a stop or reload; between 0 and 86400 seconds; default
 --- 30
 ---@field drain? number
@@ -119,6 +120,14 @@
 --- a larger response is not cached; between 4KiB and 16MiB; default 262144
 ---@field max_entry_bytes? integer|string
 
+---@class moonquay.SettingsSessionTickets
+--- file with the keys of TLS session tickets, 80 bytes each, the one that seals first; by default
+--- the server makes them; printable text of at most 511 bytes
+---@field keys? string
+--- how long a key that the server has made seals tickets; it opens them for twice as long again;
+--- off: as long as the server runs; between 1 and 604800 seconds, or off; default 28800
+---@field rotate? number|"off"
+
 ---@class moonquay.SettingsServer
 --- connections over all apps and workers; between 1 and 1000000000, or unlimited; default unlimited
 ---@field max_connections? integer|"unlimited"
@@ -175,13 +184,17 @@
 ---@field address? string
 --- only connections to this port
 ---@field port? integer|string
---- file with the certificate and its chain (PEM)
----@field certificate string
+--- file with the certificate and its chain (PEM); several for keys of several kinds
+---@field certificate string|string[]
 --- file with the private key (PEM)
----@field key string
+---@field key string|string[]
+--- file with the OCSP responder's answer (DER), stapled while it is fresh
+---@field ocsp? string|string[]
 --- the oldest TLS version
 ---@field min_version? "1.2"|"1.3"
 --- the newest TLS version
 ---@field max_version? "1.2"|"1.3"
---- what the handshake asks of the client
+--- what the handshake asks of the client; delay: nothing until a handler does
 ---@field client_certificate? "none"|"allow"|"require"|"delay"
+--- file with the authorities that vouch for clients (PEM)
+---@field client_authorities? string

@@ -47,9 +47,9 @@ describe("the table of settings", function()
       end
     end
     for _, key in ipairs(settings.keys()) do
-      local group, name = key:match("^(%w+)%.(.*)")
-      local holder = group and classes["Settings" .. group:sub(1, 1):upper() .. group:sub(2)]
-        or classes.Settings
+      local group, name = key:match("^([%w_]+)%.(.*)")
+      local title = group and ("_" .. group):gsub("_(%l)", string.upper)
+      local holder = group and classes["Settings" .. title] or classes.Settings
       assert.is_string(holder[name or key], key)
       if group then
         assert.is_string(classes.Settings[group], group)
@@ -59,7 +59,8 @@ describe("the table of settings", function()
     assert.equal('"basic"|"limited"|"full"', classes.Settings.http_503_verbosity)
     assert.equal("string|false", classes.Settings.server_header)
     assert.equal('number|"off"', classes.SettingsTimeouts.handler)
-    assert.equal("string", classes.TlsBinding.certificate)
+    assert.equal("string|string[]", classes.TlsBinding.certificate)
+    assert.equal("string", classes.TlsBinding.client_authorities)
   end)
 
   for _, words in ipairs({ { "--xml" }, { "--json", "--luals" }, { "workers" } }) do
