@@ -11,6 +11,7 @@
 #include "base/log.h"
 #include "proc/cert_priv.h"
 #include "tls/tls_describe.h"
+#include "tls/tls_profile.h"
 #include "tls/tls_verify.h"
 
 struct check {
@@ -70,7 +71,8 @@ static void check_purpose(struct check *check)
     if (tls_describe(buf_span(&check->pem), &list, &count, NULL) < 0)
         return;
     if (list[0].is_authority)
-        object(check, "%.300s: the first certificate is an authority's, no server's", check->file);
+        object(check, "%.300s: the certificate is an authority's: browsers take none for a server",
+               check->file);
     else if (!list[0].for_servers)
         object(check, "%.300s: the certificate is not for servers%s", check->file,
                list[0].for_clients ? " but for clients" : "");
@@ -129,6 +131,23 @@ static void check_mode(struct check *check)
                (unsigned)facts.st_mode & 07777, check->key_file);
 }
 
+/* A server makes a binding of them. */
+static void check_serving(struct check *check)
+{
+    struct tls_profile_parts parts = {
+        .identities[0] = {.certificate = buf_span(&check->pem), .key = buf_span(&check->key)},
+        .identity_count = 1,
+    };
+    struct tls_profile *profile;
+    struct tls_fault fault = {0};
+
+    if (tls_profile_new(&profile, &parts, &fault) < 0)
+        object(check, "%.300s: %s", fault.part == TLS_PART_KEY ? check->key_file : check->file,
+               fault.why.text);
+    else
+        tls_profile_free(profile);
+}
+
 static void check_key(struct check *check)
 {
     struct err_text why = {0};
@@ -139,10 +158,8 @@ static void check_key(struct check *check)
         return;
     }
     check_mode(check);
-    if (check->certificate == NULL)
-        return;
-    if (tls_cert_set_key(check->certificate, buf_span(&check->key), &why) < 0)
-        object(check, "%.300s: %s", check->key_file, why.text);
+    if (check->certificate)
+        check_serving(check);
 }
 
 /* ---- all of it */

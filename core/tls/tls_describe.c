@@ -159,13 +159,40 @@ static void append_other(struct buf *text, GENERAL_NAME *name)
     buf_fini(&raw);
 }
 
+static struct span span_of_string(const ASN1_STRING *string)
+{
+    int len = ASN1_STRING_length(string);
+
+    return len > 0 ? span_of((const char *)ASN1_STRING_get0_data(string), (size_t)len) : SPAN("");
+}
+
+/* Whether it could be taken for nothing but a host, also when its kind is not told with it. */
+static bool looks_like_host(struct span text)
+{
+    struct net_addr addr;
+
+    for (size_t i = 0; i < text.len; i++)
+        if (memchr(":@/ ", text.at[i], 4))
+            return false;
+    return text.len > 0 && net_addr_parse(&addr, text, 0) < 0;
+}
+
+static bool looks_like_mail(struct span text)
+{
+    return memchr(text.at, '@', text.len) != NULL;
+}
+
 static void describe_name(struct tls_names *names, GENERAL_NAME *name)
 {
     struct buf text = {0};
 
     switch (name->type) {
     case GEN_DNS:
+        buf_append(&text, looks_like_host(span_of_string(name->d.ia5)) ? SPAN("") : SPAN("DNS:"));
+        append_ascii(&text, name->d.ia5);
+        break;
     case GEN_EMAIL:
+        buf_append(&text, looks_like_mail(span_of_string(name->d.ia5)) ? SPAN("") : SPAN("email:"));
         append_ascii(&text, name->d.ia5);
         break;
     case GEN_URI:

@@ -29,7 +29,8 @@ struct tls_description {
     char key_type[TLS_KEY_TYPE];            /* as tls_cert_key_type */
     unsigned key_bits;
     int64_t not_before, not_after; /* seconds since 1970; the last second is part of it */
-    struct tls_names names; /* "localhost", "::1", "a@example.com", "URI:…": alternative names */
+    struct tls_names names; /* alternative ones: "localhost", "::1", "a@example.com", "URI:…"; and
+                             * "DNS:::1" or the like where one would pass for another kind */
     struct tls_names permitted; /* of an authority: "localhost", "127.0.0.0/8"; none: everything */
     bool is_authority, for_servers, for_clients;
 };

@@ -583,6 +583,7 @@ describe("moonquay cert", function()
       store:authority("middle", { by = "root" })
       store:make("leaf", { by = "middle", names = { "a.test", "*.b.test" } })
       store:make("nameless", { by = "root" })
+      store:make("weak", { by = "root", key = "rsa1024", names = { "a.test" } })
       local ca, key = issue.authority({ now = now - 100 * DAY })
       store:write("ours.pem", ca)
       store:write("old.pem", (issue.certificate({ names = { "localhost" }, days = 9,
@@ -592,7 +593,7 @@ describe("moonquay cert", function()
       store:write("disorder.pem", store:read("middle.pem") .. store:read("leaf.pem"))
       store:write("all.pem", store:read("leaf.key") .. store:read("chain.pem"))
       store:write("open.key", store:read("leaf.key"))
-      for _, name in ipairs({ "leaf.key", "root.key", "all.pem" }) do
+      for _, name in ipairs({ "leaf.key", "root.key", "weak.key", "all.pem" }) do
         sys.chmod(store:path(name), "0600")
       end
       sys.chmod(store:path("open.key"), "0644")
@@ -644,12 +645,13 @@ describe("moonquay cert", function()
         "none.key: No such file or directory" } },
       { { "chain.pem", "chain.pem" }, { "chain.pem: everybody may read the key",
         "chain.pem: no private key in it" } },
+      { { "weak.pem", "weak.key" }, { "weak.pem: " } },
       { { "leaf.key", "leaf.key" }, { "leaf.key: no certificate in it" } },
       { { "old.pem" }, { "old.pem: the certificate (localhost) expired on " } },
       { { "old.pem", "--authority", "ours.pem" }, { "old.pem: the certificate (localhost) exp" } },
       { { "client.pem" }, { "client.pem: the certificate is not for servers but for clients" } },
       { { "nameless.pem" }, { "nameless.pem: the certificate has no alternative names" } },
-      { { "root.pem" }, { "root.pem: the first certificate is an authority's, no server's" } },
+      { { "root.pem" }, { "root.pem: the certificate is an authority's: browsers take none for" } },
       { { "chain.pem", "--name", "b.test", "--name", "x.y.b.test", "--name", "127.0.0.1" },
         { "chain.pem: the certificate is not for b.test",
           "chain.pem: the certificate is not for x.y.b.test",

@@ -49,6 +49,13 @@ describe("tls_describe", function()
       "URI:https://example.com/a", "Registered ID:1.2.3" }, one.names)
   end)
 
+  it("passes no name off as one of another kind", function()
+    local one = issue.describe((make("/CN=x", "subjectAltName=@names\n[names]\nDNS.1=127.0.0.1\n"
+      .. "DNS.2=a@example.com\nDNS.3=URI:x\nemail.1=localhost\nDNS.4=::1")))[1]
+    assert.same({ "DNS:127.0.0.1", "DNS:a@example.com", "DNS:URI:x", "email:localhost", "DNS:::1" },
+      one.names)
+  end)
+
   it("lets no control through a name, nor through a subject", function()
     local one = issue.describe((make("/CN=a\nb\27[2J\127", "subjectAltName=DNS:FORMAT:x")))[1]
     assert.is_nil(one.subject:find("[%z\1-\31\127]"), one.subject)
