@@ -4,6 +4,7 @@ V       ?= release
 BUILD   ?= build/$(V)
 PREFIX  ?= /usr/local
 SPECS   ?= spec
+CERTS   ?= certs
 LUA     := lua5.4
 BUSTED  := $(LUA) /usr/bin/busted
 ifeq ($(origin CC),default)
@@ -41,7 +42,7 @@ SH_FILES   = $(shell grep -lsE '^\#!/bin/(ba)?sh' scripts/* .ci/run)
 
 .PHONY: all probe test test-load test-fresh bench bench-load bench-prefixes count lint \
         lint-format lint-gcc lint-clang \
-        lint-lua lint-shell check-layers tidy format gen install uninstall clean help force
+        lint-lua lint-shell check-layers tidy format gen certs install uninstall clean help force
 .DELETE_ON_ERROR:
 
 all: $(BUILD)/bin/moonquay $(BUILD)/lib/moonquay/core.so
@@ -92,6 +93,12 @@ $(BUILD)/flags $(BUILD)/places: force
 # The settings' table in lua/README.md and lua/moonquay/settings.lua, from the table in the server.
 gen: $(BUILD)/bin/moonquay
 	scripts/gen-options $<
+
+# ---- certificates
+
+# For https://localhost: a development authority and what it signs, kept while they are good.
+certs: $(BUILD)/bin/moonquay
+	$< cert create --dir $(CERTS)
 
 # ---- specs
 
@@ -175,6 +182,7 @@ help:
 	@echo '  test-fresh    scripts/serve and scripts/test in a new Debian root (root only)'
 	@echo '  lint          clang-format, luacheck, shellcheck, check-layers, -Werror with gcc and clang'
 	@echo '  format tidy   clang-format in place; clang-tidy'
+	@echo '  certs         certificates for https://localhost, in CERTS=certs'
 	@echo '  gen           the tables of settings in lua/, from the server'
 	@echo '  fuzz fuzz-run the fuzz targets; SECONDS=20 each'
 	@echo '  bench         beside other servers; BENCH_ARGS="..." goes to scripts/bench'

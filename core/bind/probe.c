@@ -30,5 +30,7 @@ int luaopen_moonquay_probe(lua_State *L)
     lua_setfield(L, -2, "sys");
     probe_tls_open(L);
     lua_setfield(L, -2, "tls");
+    probe_issue_open(L);
+    lua_setfield(L, -2, "issue");
     return 1;
 }

@@ -17,5 +17,6 @@ int probe_log_open(lua_State *L);      /* reasons, HTTP error log, log files */
 int probe_settings_open(lua_State *L); /* settings, tls bindings, hosting, configuration files */
 int probe_sys_open(lua_State *L);      /* processes and descriptors for the specs' servers */
 int probe_tls_open(lua_State *L);      /* certificates */
+int probe_issue_open(lua_State *L);    /* certificates that are made, described and verified */
 
 #endif

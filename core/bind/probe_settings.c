@@ -179,7 +179,8 @@ static int probe_bindings(lua_State *L)
     return 2;
 }
 
-/* hosting(url_prefixes, urls, urls_from, prefer_urls, attached) -> list, is_urls, warning | nil */
+/* hosting(url_prefixes, urls, urls_from, prefer_urls, attached, default_urls) -> list, is_urls,
+ * warning | nil */
 static int probe_hosting(lua_State *L)
 {
     struct hosting hosting = {
@@ -188,6 +189,7 @@ static int probe_hosting(lua_State *L)
         .urls_from = luaL_optstring(L, 3, NULL),
         .prefer_urls = lua_toboolean(L, 4),
         .attached = lua_toboolean(L, 5),
+        .default_urls = luaL_optstring(L, 6, NULL),
     };
     struct hosting_choice choice = hosting_choose(&hosting);
     char warning[200];

@@ -317,6 +317,7 @@ static struct hosting_choice choose(const struct apps *apps, const struct served
     struct hosting hosting = {
         .url_prefixes = app->settings.url_prefixes,
         .urls = is_given(apps, own, "urls") ? app->settings.urls : NULL,
+        .default_urls = pairs_find(buf_span(&apps->options->defaults), "urls"),
         .urls_from = urls_from,
         .prefer_urls = app->settings.prefer_urls,
     };

@@ -2,6 +2,7 @@
 #include <stdio.h>
 
 #include "base/version.h"
+#include "proc/cert.h"
 #include "proc/master.h"
 #include "proc/options.h"
 #include "proc/status.h"
@@ -27,6 +28,9 @@ int main(int argc, char **argv)
         break;
     case COMMAND_STATUS:
         status = status_run(argc - 2, argv + 2);
+        break;
+    case COMMAND_CERT:
+        status = cert_run(argc - 2, argv + 2);
         break;
     case COMMAND_OPTIONS:
         settings_print_as(stdout, options.form);

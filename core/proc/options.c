@@ -37,6 +37,7 @@ static const struct {
     {"serve", COMMAND_SERVE},     {"worker", COMMAND_WORKER},     {"options", COMMAND_OPTIONS},
     {"version", COMMAND_VERSION}, {"--version", COMMAND_VERSION}, {"help", COMMAND_HELP},
     {"--help", COMMAND_HELP},     {"-h", COMMAND_HELP},           {"status", COMMAND_STATUS},
+    {"cert", COMMAND_CERT},
 };
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
@@ -89,16 +90,26 @@ static const char *value_of(struct reader *reader, const char *word, size_t name
     return *reader->words ? *reader->words++ : NULL;
 }
 
-static int read_set(struct reader *reader, const char *word)
+/* --set KEY=VALUE, which wins over the app, and --default KEY=VALUE, which everything else beats.
+ */
+static int read_pair(struct reader *reader, const char *word, struct span name)
 {
-    const char *pair = value_of(reader, word, strlen("--set"));
+    const char *pair = value_of(reader, word, name.len);
     const char *equals = pair ? strchr(pair, '=') : NULL;
+    bool is_default = span_eq(name, SPAN("--default"));
     char key[128];
+    int code;
 
     if (equals == NULL || equals == pair)
-        return usage(reader, "--set wants key=value", "");
+        return usage(reader, is_default ? "--default wants key=value" : "--set wants key=value",
+                     "");
     snprintf(key, sizeof(key), "%.*s", (int)(equals - pair), pair);
-    return add(reader, key, equals + 1, "--set");
+    if (!is_default)
+        return add(reader, key, equals + 1, "--set");
+    code = settings_check(key, equals + 1, "--default", reader->text);
+    if (code == 0)
+        pairs_add(&reader->options->defaults, key, equals + 1);
+    return code;
 }
 
 static int read_config(struct reader *reader, const char *word)
@@ -112,8 +123,8 @@ static int read_option(struct reader *reader, const char *word)
     size_t name_len = strcspn(word, "=");
     struct span name = span_of(word, name_len);
 
-    if (span_eq(name, SPAN("--set")))
-        return read_set(reader, word);
+    if (span_eq(name, SPAN("--set")) || span_eq(name, SPAN("--default")))
+        return read_pair(reader, word, name);
     if (span_eq(name, SPAN("--config")))
         return read_config(reader, word);
     for (size_t i = 0; i < COUNT(short_forms); i++) {
@@ -243,6 +254,7 @@ static int read_serve(struct reader *reader)
     bool only_words = false;
     int code = 0;
 
+    add_defaults(reader->options); /* first, so that --default beats them */
     if (urls && urls[0])
         code = add(reader, "urls", urls, "MOONQUAY_URLS=");
     while (code == 0 && *reader->words) {
@@ -259,7 +271,6 @@ static int read_serve(struct reader *reader)
     }
     if (code < 0 || reader->options->command == COMMAND_HELP)
         return code;
-    add_defaults(reader->options);
     find_lua_dir(reader->options->lua_dir);
     code = read_config_file(reader);
     return code < 0 ? code : find_app(reader->options, reader->text);
@@ -298,7 +309,7 @@ int options_parse(struct options *options, int argc, char **argv, struct err_tex
             return read_serve(&reader);
         if (options->command == COMMAND_OPTIONS)
             return read_form(&reader);
-        if (options->command == COMMAND_STATUS)
+        if (options->command == COMMAND_STATUS || options->command == COMMAND_CERT)
             return 0;
         return argc > 2 ? usage(&reader, "one word too many: ", argv[2]) : 0;
     }
@@ -339,9 +350,14 @@ void options_help(void)
           "    --error-log-format text|json\n"
           "    --log-level error|warn|info|debug\n"
           "    --set KEY=VALUE                  any setting, see moonquay options\n"
+          "    --default KEY=VALUE              likewise, but configuration and app beat it\n"
           "moonquay status [PID]                how a running server of this user is\n"
           "    --json                           for programs\n"
           "    --socket PATH                    the one behind this control socket\n"
+          "moonquay cert create                 a certificate for https://localhost, see\n"
+          "                                     moonquay cert --help\n"
+          "moonquay cert show FILE              what certificates say\n"
+          "moonquay cert check CERT [KEY]       what a server and its clients would object to\n"
           "moonquay options                     all settings: default, meaning, range\n"
           "    --markdown, --luals, --json      for documents, editors, programs\n"
           "moonquay version\n"

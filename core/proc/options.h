@@ -14,6 +14,7 @@ enum command {
     COMMAND_SERVE,
     COMMAND_WORKER,
     COMMAND_STATUS, /* reads its words itself */
+    COMMAND_CERT,   /* likewise */
     COMMAND_OPTIONS,
     COMMAND_VERSION,
     COMMAND_HELP,
@@ -26,7 +27,7 @@ struct options {
     const char *app;        /* the first of them */
     const char *form;       /* of COMMAND_OPTIONS: "text" and others of settings_print_as */
     char lua_dir[PATH_MAX]; /* where moonquay/init.lua is */
-    struct buf defaults;    /* pairs: what depends on how we were started, then what the
+    struct buf defaults;    /* pairs: what depends on how we were started, --default, then what the
                              * configuration file says; the app wins over them */
     struct buf config;      /* pairs: the configuration file's alone, each with its place */
     struct buf overrides;   /* pairs: environment, then command line; they win over the app */

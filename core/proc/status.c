@@ -22,6 +22,7 @@
 #include "base/err.h"
 #include "proc/control.h"
 #include "proc/runtime_dir.h"
+#include "proc/terminal.h"
 
 #define ANSWER_MS      5000
 #define PIDS_NAMED     16 /* of servers that could be meant */
@@ -252,19 +253,6 @@ static int ask(struct status *status, int fd)
 
 /* ---- the table */
 
-static void print_text(const char *text)
-{
-    for (const unsigned char *at = (const unsigned char *)text; *at; at++)
-        if (*at < 0x20 || *at == 0x7F) {
-            putchar('?');
-        } else if (*at == 0xC2 && at[1] >= 0x80 && at[1] < 0xA0) { /* C1 controls in UTF-8 */
-            putchar('?');
-            at++;
-        } else {
-            putchar(*at);
-        }
-}
-
 static const char *text_of(const json_t *object, const char *key)
 {
     const char *text = json_string_value(json_object_get(object, key));
@@ -294,9 +282,9 @@ static void print_uptime(int64_t seconds)
 static void print_head(const json_t *root)
 {
     printf("moonquay ");
-    print_text(text_of(root, "version"));
+    terminal_print(stdout, text_of(root, "version"));
     printf(", pid %lld, ", (long long)number_of(root, "pid"));
-    print_text(text_of(root, "state"));
+    terminal_print(stdout, text_of(root, "state"));
     printf(", up ");
     print_uptime(number_of(root, "uptime_seconds"));
     putchar('\n');
@@ -307,15 +295,15 @@ static void print_app(const json_t *app)
     const json_t *addresses = json_object_get(app, "addresses");
 
     printf("\napp ");
-    print_text(text_of(app, "name"));
+    terminal_print(stdout, text_of(app, "name"));
     printf(": ");
-    print_text(text_of(app, "state"));
+    terminal_print(stdout, text_of(app, "state"));
     printf("\n  addresses    ");
     for (size_t i = 0; i < json_array_size(addresses); i++) {
         const char *address = json_string_value(json_array_get(addresses, i));
 
         printf("%s", i ? ", " : "");
-        print_text(address ? address : "-");
+        terminal_print(stdout, address ? address : "-");
     }
     printf("\n  connections  %lld\n", (long long)number_of(app, "connections"));
     printf("  requests     %lld running", (long long)number_of(app, "running"));
@@ -347,7 +335,7 @@ static void print_worker(const json_t *worker)
         else
             snprintf(text, sizeof(text), "%*s", columns[i].width, text_of(worker, columns[i].key));
         printf("%s", i ? "  " : "");
-        print_text(text);
+        terminal_print(stdout, text);
     }
     putchar('\n');
 }
@@ -377,7 +365,7 @@ static void print_numbers(const char *title, const json_t *numbers, bool only_so
             printf("\n%s\n", title);
         begun = true;
         printf("  %12lld  ", number);
-        print_text(json_object_iter_key(at));
+        terminal_print(stdout, json_object_iter_key(at));
         putchar('\n');
     }
 }

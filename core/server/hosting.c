@@ -23,7 +23,11 @@ struct hosting_choice hosting_choose(const struct hosting *hosting)
                                        urls ? HOSTING_URLS_DROPPED : HOSTING_QUIET};
     if (urls)
         return (struct hosting_choice){hosting->urls, true, HOSTING_QUIET};
-    return (struct hosting_choice){hosting->attached ? "" : HOSTING_DEFAULT, false, HOSTING_QUIET};
+    if (hosting->attached)
+        return (struct hosting_choice){"", false, HOSTING_QUIET};
+    return (struct hosting_choice){has_item(hosting->default_urls) ? hosting->default_urls
+                                                                   : HOSTING_DEFAULT,
+                                   false, HOSTING_QUIET};
 }
 
 size_t hosting_warning(const struct hosting *hosting, enum hosting_note note, char *out,

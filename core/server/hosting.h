@@ -13,7 +13,9 @@
 
 struct hosting {
     const char *url_prefixes; /* setting of the app; no item or NULL: none */
-    const char *urls;      /* as given; no item or NULL: nobody gave any, the default is not one */
+    const char *urls; /* as given; no item or NULL: nobody gave any, the default is not one */
+    const char
+        *default_urls; /* serve these when there are neither; no item or NULL: HOSTING_DEFAULT */
     const char *urls_from; /* who gave them: "--urls", "MOONQUAY_URLS", "app.lua:3" */
     bool prefer_urls;
     bool attached; /* to a queue that was there: nothing is served by default */

@@ -1,4 +1,5 @@
 -- The makefile's own rules, on a build directory of this spec.
+local server = require("spec.support.server")
 local temp = require("spec.support.temp")
 
 describe("the makefile", function()
@@ -22,5 +23,22 @@ describe("the makefile", function()
     assert.is_false(compiles("proc/options.o", "/a"))
     assert.is_true(compiles("proc/options.o", "/b"))
     assert.is_false(compiles("proc/main.o", "/b"))
+  end)
+
+  it("makes certificates, and keeps them", function()
+    local function certs()
+      local pipe = assert(io.popen(("unset LD_PRELOAD ASAN_OPTIONS MAKEFLAGS MAKELEVEL; "
+        .. "make -s V=%s CERTS=%s/certs certs 2>&1"):format(server.build, dir.path)))
+      local output = pipe:read("a")
+      assert(pipe:close(), output)
+      return output, dir:read("certs/localhost.pem"), dir:read("certs/ca.key")
+    end
+    local output, cert, key = certs()
+    assert.matches("certs/localhost.pem, localhost.key: made", output, 1, true)
+    assert.matches("BEGIN CERTIFICATE", cert)
+    local again, same_cert, same_key = certs()
+    assert.matches("certs/localhost.pem, localhost.key: kept", again, 1, true)
+    assert.equal(cert, same_cert)
+    assert.equal(key, same_key)
   end)
 end)

@@ -197,44 +197,113 @@ describe("scripts", function()
   end)
 
   describe("serve", function()
-    -- The real script; in the server's place stands a program that prints how it was started.
+    -- The real script; in the server's place stands a program that prints how it was started, and
+    -- writes down what it was told about certificates: those in certs/ are good when that is there.
     local function serve(from, words)
       run("mkdir -p %s/scripts %s/elsewhere", quote(dir), quote(dir))
       run("cp scripts/serve scripts/packages %s/scripts", quote(dir))
       write(dir .. "/Makefile", "all: ;\n")
       local server = dir .. "/build/release/bin/moonquay"
-      write(server, '#!/bin/sh\nprintf "%s\\n" "$$" "$PWD" "$@"\n')
+      write(server, [[#!/bin/sh
+tree=${0%/build/*}
+case $1:$2 in
+cert:check) echo checked; echo "$@" >>"$tree/asked"; [ -d "$tree/certs" ] || exit 78 ;;
+cert:create) echo made; echo "$@" >>"$tree/asked"; [ -z "${REFUSE-}" ] || exit 78 ;;
+*) printf "%s\n" "$$" "$PWD" "$@" ;;
+esac
+]])
       run("chmod +x %s", quote(server))
       local command = "cd %s && echo $$ && exec %s/scripts/serve %s 2>/dev/null"
       local output, status = run(command, quote(dir .. from), quote(dir), words)
-      assert.equal(0, status)
-      return lines(output)
+      return lines(output), status
+    end
+
+    -- What was asked about certificates: a line each.
+    local function asked()
+      return lines((run("cat %s/asked 2>/dev/null", quote(dir))))
+    end
+
+    local function defaults()
+      return "--default", "urls=http://localhost:5000,https://localhost:5001", "--default",
+        ('tls=certificate="%s/certs/localhost.pem" key="%s/certs/localhost.key"'):format(dir, dir)
     end
 
     it("becomes the server, so that a signal to it reaches the server", function()
-      local list = serve("", "")
+      local list, status = serve("", "")
+      assert.equal(0, status)
       assert.equal(list[1], list[2])
     end)
 
-    local cases = {
-      { "serves hello when no app is given", "", "", "scripts/examples/hello/app.lua" },
-      { "serves hello from elsewhere", "/elsewhere", "", "DIR/scripts/examples/hello/app.lua" },
-      { "serves hello with options", "", "--dev", "scripts/examples/hello/app.lua", "--dev" },
-      { "takes an app as the caller sees it", "/elsewhere", "app.lua", "app.lua" },
+    local cases = { -- what it does, from where, words, whether the defaults stand in front, words
+      { "serves hello when no app is given", "", "", true, "scripts/examples/hello/app.lua" },
+      { "serves hello from elsewhere", "/elsewhere", "", true,
+        "DIR/scripts/examples/hello/app.lua" },
+      { "serves hello with options", "", "--dev", true, "scripts/examples/hello/app.lua", "--dev" },
+      { "takes an app as the caller sees it", "/elsewhere", "app.lua", true, "app.lua" },
       { "passes options as they are", "", "'my app.lua' --urls http://localhost:1 --set 'a=b c'",
-        "my app.lua", "--urls", "http://localhost:1", "--set", "a=b c" },
+        false, "my app.lua", "--urls", "http://localhost:1", "--set", "a=b c" },
+      { "leaves addresses to who gives them", "", "--urls=http://localhost:1", false,
+        "scripts/examples/hello/app.lua", "--urls=http://localhost:1" },
+      { "leaves addresses to who sets them", "", "a.lua --set urls=http://localhost:1", false,
+        "a.lua", "--set", "urls=http://localhost:1" },
+      { "leaves certificates to who sets them", "", "a.lua --set=tls=", false, "a.lua",
+        "--set=tls=" },
     }
     for _, case in ipairs(cases) do
       it(case[1], function()
-        local list = serve(case[2], case[3])
+        local list, status = serve(case[2], case[3])
+        assert.equal(0, status)
         assert.equal(dir .. case[2], list[3])
         local expected = { "serve" }
-        for i = 4, #case do
+        if case[4] then
+          expected = { "serve", defaults() }
+        end
+        for i = 5, #case do
           expected[#expected + 1] = (case[i]:gsub("^DIR", dir))
         end
         assert.same(expected, table.move(list, 4, #list, 1, {}))
+        assert.equal(case[4] and 2 or 0, #asked())
       end)
     end
+
+    it("leaves addresses to MOONQUAY_URLS", function()
+      assert.equal("--default", serve("", "a.lua")[5])
+      run("rm %s/asked", quote(dir))
+      local output = run("cd %s && MOONQUAY_URLS=http://localhost:1 scripts/serve a.lua "
+        .. "2>/dev/null", quote(dir))
+      assert.same({ "serve", "a.lua" }, table.move(lines(output), 3, 4, 1, {}))
+      assert.same({}, asked())
+    end)
+
+    it("makes certificates when there are none that serve, and then never again", function()
+      local pem, key = dir .. "/certs/localhost.pem", dir .. "/certs/localhost.key"
+      serve("", "")
+      assert.same({ ("cert check %s %s"):format(pem, key),
+        ("cert create --dir %s/certs"):format(dir) }, asked())
+      run("mkdir %s/certs; rm %s/asked", quote(dir), quote(dir))
+      serve("", "")
+      assert.same({ ("cert check %s %s"):format(pem, key) }, asked())
+    end)
+
+    it("ends where certificates cannot be made", function()
+      serve("", "")
+      local output, status = run("cd %s && REFUSE=1 scripts/serve a.lua 2>/dev/null", quote(dir))
+      assert.equal(78, status)
+      assert.equal("", output)
+    end)
+
+    it("names certificates as the setting takes them, wherever the tree is", function()
+      local outer = dir
+      dir = outer .. '/a "b\\c'
+      finally(function()
+        dir = outer
+      end)
+      local list, status = serve("", "a.lua")
+      assert.equal(0, status)
+      local escaped = dir:gsub('[\\"]', "\\%0")
+      assert.equal(('tls=certificate="%s/certs/localhost.pem" key="%s/certs/localhost.key"')
+        :format(escaped, escaped), list[8])
+    end)
   end)
 
   describe("test", function()

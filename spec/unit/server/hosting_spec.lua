@@ -26,6 +26,26 @@ describe("what an app serves (reference section 2.6)", function()
     { "nothing by default when it is attached to a queue", "", nil, false, true, "", false },
     { "its prefixes when it is attached", PREFIX, nil, false, true, PREFIX, false },
   }
+  local OTHER = "http://localhost:1,https://localhost:2"
+  local defaults = { -- whether the other default is what it serves
+    { "its prefixes", PREFIX, nil, false, PREFIX },
+    { "the urls", nil, URL, false, URL },
+    { "nothing, attached", nil, nil, true, "" },
+    { "another default", "", " ,", false, OTHER },
+  }
+  for _, case in ipairs(defaults) do
+    it("is " .. case[1] .. ", where there is another default", function()
+      local list, is_urls, warning = hosting(case[2], case[3], "", false, case[4], OTHER)
+      assert.equal(case[5], list)
+      assert.equal(list == URL, is_urls)
+      assert.is_nil(warning)
+    end)
+  end
+
+  it("is the default where another one has no item", function()
+    assert.equal(DEFAULT, (hosting(nil, nil, "", false, false, " ,")))
+  end)
+
   for _, case in ipairs(cases) do
     it("is " .. case[1], function()
       local list, is_urls, warning = hosting(case[2], case[3], "--urls", case[4], case[5])
