@@ -145,6 +145,7 @@ static int close_code(enum conn_close_reason reason)
     case CLOSE_ENTITY_BODY:
     case CLOSE_MIN_SEND:
     case CLOSE_HANDLER:
+    case CLOSE_CERTIFICATE:
     case CLOSE_LINGER:
         return ERR_TIMEOUT;
     case CLOSE_DRAIN:
@@ -177,6 +178,8 @@ static enum reason close_reason(const struct conn *conn, enum conn_close_reason 
         return REASON_TIMER_MIN_BYTES_PER_SECOND;
     case CLOSE_HANDLER:
         return REASON_TIMER_HANDLER;
+    case CLOSE_CERTIFICATE:
+        return REASON_TIMER_SSL_RENEGOTIATION;
     case CLOSE_DRAIN:
         return conn->exchange ? REASON_APP_SHUTDOWN : REASON_NONE;
     default:
@@ -221,6 +224,7 @@ static bool breaks_off(enum conn_close_reason reason)
     case CLOSE_DRAIN:
     case CLOSE_ENTITY_BODY:
     case CLOSE_HANDLER:
+    case CLOSE_CERTIFICATE:
     case CLOSE_MIN_SEND:
         return true;
     default:
@@ -605,6 +609,7 @@ static void conn_receive(struct conn *conn)
         if (got > 0)
             buf_added(&conn->in, (size_t)got);
     }
+    conn_look_for_certificate(conn);
     if (got == ERR_AGAIN)
         return;
     if (got == ERR_INVALID) {

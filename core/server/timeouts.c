@@ -28,6 +28,7 @@ enum due_what {
     DUE_REQUEST_QUEUE,
     DUE_HANDLER,
     DUE_MIN_SEND,
+    DUE_CERTIFICATE,
 };
 
 /* What is over next, and in how long. */
@@ -141,6 +142,10 @@ static void consider_handling(struct due *due, const struct conn *conn, int64_t 
              now - exchange->handed_ms);
     if (exchange->wants_content)
         consider(due, DUE_ENTITY_BODY, exchange->limit_entity_body_ms, now - conn->stamp_ms);
+    if (conn->asking) {
+        consider(due, DUE_CERTIFICATE, CERTIFICATE_MS, now - conn->asked_ms);
+        consider(due, DUE_CERTIFICATE, exchange->limit_entity_body_ms, now - conn->asked_ms);
+    }
 }
 
 static void consider_reading(struct due *due, const struct conn *conn, int64_t waited)
@@ -181,6 +186,7 @@ static void expire(struct conn *conn, enum due_what what)
         [DUE_LINGER] = CLOSE_LINGER,           [DUE_DRAIN] = CLOSE_DONE,
         [DUE_HEADER_WAIT] = CLOSE_HEADER_WAIT, [DUE_IDLE] = CLOSE_IDLE,
         [DUE_ENTITY_BODY] = CLOSE_ENTITY_BODY, [DUE_MIN_SEND] = CLOSE_MIN_SEND,
+        [DUE_CERTIFICATE] = CLOSE_CERTIFICATE,
     };
 
     if (what == DUE_REQUEST_QUEUE)
