@@ -37,7 +37,7 @@ function through_relay(use) {
     const far = net.connect({ port: want.port, host: want.host, allowHalfOpen: true });
     far.setNoDelay(true);
     near.setNoDelay(true);
-    let first = Buffer.from(want.prefix || "", "latin1");
+    let first = Buffer.from(want.prefix || "", "hex");
     if (want.joined && first.length) { // in one write with what the client says first
       near.once("data", (bytes) => {
         far.write(Buffer.concat([first, bytes]));
@@ -72,8 +72,9 @@ function run(port, relay) {
       return;
     }
     for (const part of want.send) {
-      const bytes = part.fill ? fill(part.fill) : Buffer.from(part.text.repeat(part.times || 1));
-      if (part.fill) result.sent = crypto.createHash("sha256").update(bytes).digest("hex");
+      const is_text = part.text !== undefined;
+      const bytes = is_text ? Buffer.from(part.text.repeat(part.times || 1)) : fill(part.fill);
+      if (!is_text) result.sent = crypto.createHash("sha256").update(bytes).digest("hex");
       socket.write(bytes);
     }
     if (want.slow) { // reads nothing until another connection has had an answer
@@ -109,6 +110,9 @@ if (want.pieces || want.prefix) through_relay(run); else run(want.port);
 return function(want)
   want.host = want.host or "127.0.0.1"
   want.send = want.send or {}
+  want.prefix = want.prefix and want.prefix:gsub(".", function(c)
+    return ("%02x"):format(c:byte())
+  end)
   want.tls = want.tls or { servername = "a.test" }
   return json.decode(peer.node(SCRIPT, json.encode(want)))
 end
