@@ -193,4 +193,5 @@ void core_open(struct vm *vm, lua_State *L)
     l_fields_open(L);
     l_body_open(L);
     l_limits_open(L);
+    l_tls_open(L);
 }

@@ -33,6 +33,7 @@ enum getter {
     GET_HEADERS,
     GET_BODY,
     GET_LIMITS,
+    GET_TLS,
     GET_CTX,
     GET_PARAMS,
     GET_USER,
@@ -59,6 +60,7 @@ static const struct {
     {"headers", GET_HEADERS, false},
     {"body", GET_BODY, false},
     {"limits", GET_LIMITS, false},
+    {"tls", GET_TLS, false},
     {"ctx", GET_CTX, true},
     {"params", GET_PARAMS, true},
     {"user", GET_USER, true},
@@ -203,6 +205,11 @@ static int get(lua_State *L, struct request *request, enum getter getter)
         return push_new_box(L, request, BOX_BODY);
     case GET_LIMITS:
         return push_new_box(L, request, BOX_LIMITS);
+    case GET_TLS:
+        if (push_cached(L, request))
+            return 1;
+        l_tls_push(L, request);
+        return lua_isnil(L, -1) ? 1 : keep(L, request);
     case GET_CTX:
     case GET_PARAMS:
         return push_table(L, request);

@@ -33,6 +33,7 @@ static struct request *request_new(struct lua_app *app, struct exchange *exchang
     request->exchange = exchange;
     request->number = ++vm->last_request;
     request->task = request->content_waiter = request->room_waiter = NULL;
+    request->certificate_waiter = NULL;
     request->cancel_ref = request->after_ref = request->cache_ref = LUA_NOREF;
     request->start_ref = request->end_ref = LUA_NOREF;
     request->starting = STARTING_LATER;
@@ -185,10 +186,12 @@ static int64_t now_ms(void)
     return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
 
-static int refuse_second(lua_State *L, bool reads)
+static int refuse_second(lua_State *L, enum task_wait wait)
 {
     return luaL_error(L, "another task is %s already",
-                      reads ? "reading this request's body" : "writing this response");
+                      wait == WAIT_CONTENT ? "reading this request's body"
+                      : wait == WAIT_ROOM  ? "writing this response"
+                                           : "asking for this client's certificate");
 }
 
 /*
@@ -200,7 +203,7 @@ static int wait_blocking(lua_State *L, struct request *request, bool for_content
     int64_t left = request->vm->settings->cpu_limit_ms - request->blocked_ms, since = now_ms();
 
     if (for_content ? request->content_waiter : request->room_waiter)
-        return refuse_second(L, for_content);
+        return refuse_second(L, for_content ? WAIT_CONTENT : WAIT_ROOM);
     if (left <= 0)
         return ERR_TIMEOUT;
     int code = exchange_block(request->exchange, for_content, left > 60000 ? 60000 : (int)left);
@@ -246,7 +249,7 @@ static int request_wait(lua_State *L, enum task_wait wait, struct task **waiter,
     if (task->cancel)
         return task_fail_cancelled(L);
     if (*waiter)
-        return refuse_second(L, wait == WAIT_CONTENT);
+        return refuse_second(L, wait);
     if (!task_can_wait(L))
         return task_refuse_wait(L);
     task_wait_at(task, waiter);
@@ -262,6 +265,12 @@ int request_wait_content(lua_State *L, struct request *request, lua_KFunction k,
 int request_wait_room(lua_State *L, struct request *request, lua_KFunction k, lua_KContext context)
 {
     return request_wait(L, WAIT_ROOM, &request->room_waiter, k, context);
+}
+
+int request_wait_certificate(lua_State *L, struct request *request, lua_KFunction k,
+                             lua_KContext context)
+{
+    return request_wait(L, WAIT_EVENT, &request->certificate_waiter, k, context);
 }
 
 /* ---- what the server calls ---- */
@@ -347,6 +356,17 @@ static void on_writable(struct exchange *exchange)
     wake_waiters(exchange->task, false, true, 0);
 }
 
+static void wake_certificate_waiter(struct request *request, int code)
+{
+    if (request->certificate_waiter)
+        task_wake(request->certificate_waiter, WAIT_EVENT, code);
+}
+
+static void on_certified(struct exchange *exchange)
+{
+    wake_certificate_waiter(exchange->task, 0);
+}
+
 static void cancel_function_ended(struct task *task, int status)
 {
     if (status == LUA_OK)
@@ -391,6 +411,7 @@ static void cancel_running(struct request *request, int code)
     if (request->cancel_ref != LUA_NOREF)
         run_cancel_functions(request);
     task_cancel(request->task, code);
+    wake_certificate_waiter(request, code);
     wake_waiters(request, true, true, code); /* also those that are not the request's own */
 }
 
@@ -430,6 +451,7 @@ void lua_app_init(struct lua_app *app, struct vm *vm)
         .start = on_start,
         .readable = on_readable,
         .writable = on_writable,
+        .certified = on_certified,
         .cancelled = on_cancelled,
     };
 }

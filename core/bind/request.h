@@ -42,7 +42,7 @@ struct request {
     struct exchange *exchange; /* NULL when the request has ended */
     uint64_t number;           /* of the exchange; boxes compare it */
     struct task *task;
-    struct task *content_waiter, *room_waiter;
+    struct task *content_waiter, *room_waiter, *certificate_waiter;
     int cancel_ref, after_ref; /* registry: lists of functions */
     int start_ref, end_ref;    /* likewise, of callbacks.c */
     int cache_ref;             /* registry: what Lua keeps with req, the same in each stage */
@@ -59,7 +59,15 @@ struct request {
 };
 
 /* What a box stands for. The numbers tell our userdata from foreign ones of the same size. */
-enum box_type { BOX_REQUEST = 0x6d71, BOX_RESPONSE, BOX_FIELDS, BOX_BODY, BOX_LIMITS, BOX_END };
+enum box_type {
+    BOX_REQUEST = 0x6d71,
+    BOX_RESPONSE,
+    BOX_FIELDS,
+    BOX_BODY,
+    BOX_LIMITS,
+    BOX_TLS,
+    BOX_END
+};
 #define BOX_TYPES (BOX_END - BOX_REQUEST)
 
 enum fields_which { FIELDS_REQUEST, FIELDS_RESPONSE, FIELDS_TRAILERS };
@@ -103,6 +111,10 @@ int request_wait_content(lua_State *L, struct request *request, lua_KFunction k,
                          lua_KContext context);
 int request_wait_room(lua_State *L, struct request *request, lua_KFunction k, lua_KContext context);
 
+/* Parks it until the client has answered exchange_ask_certificate. */
+int request_wait_certificate(lua_State *L, struct request *request, lua_KFunction k,
+                             lua_KContext context);
+
 /* nil and the error for what exchange_content or exchange_write returned; 413 carries its status.
  */
 int request_fail(lua_State *L, struct request *request, int code);
@@ -131,6 +143,10 @@ void l_response_open(lua_State *L);
 void l_fields_open(lua_State *L);
 void l_body_open(lua_State *L);
 void l_limits_open(lua_State *L);
+void l_tls_open(lua_State *L);
+
+/* Pushes req.tls: nil for http, and when the connection is gone. */
+int l_tls_push(lua_State *L, struct request *request);
 
 /* Fields boxes are made by req.headers, res.headers and res.trailers. */
 int l_fields_push(lua_State *L, struct request *request, enum fields_which which);

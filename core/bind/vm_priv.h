@@ -53,7 +53,7 @@ struct vm {
     struct list idle_requests;
     struct lua_app *app; /* of a worker; tests make their own */
     int hooks_ref;
-    int box_metatables[5]; /* registry, by enum box_type */
+    int box_metatables[6]; /* registry, by enum box_type */
 
     /* memory */
     struct alloc alloc;

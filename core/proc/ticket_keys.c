@@ -26,6 +26,12 @@ static int read_keys(struct ticket_keys *keys, struct err_text *why)
                     : 0;
 }
 
+static void rotated(struct ticket_keys *keys)
+{
+    keys->changed(keys->owner);
+    log_event(LOG_DEBUG, "ticket_keys_rotated", NULL);
+}
+
 static void on_rotation(struct loop_alarm *alarm)
 {
     struct ticket_keys *keys = LIST_OWNER(alarm, struct ticket_keys, rotation);
@@ -34,7 +40,7 @@ static void on_rotation(struct loop_alarm *alarm)
     if (tls_tickets_rotate(&keys->tickets) < 0)
         log_event(LOG_ERROR, "ticket_keys", "no random bytes for a new key; the old one stays");
     else
-        keys->changed(keys->owner);
+        rotated(keys);
 }
 
 int ticket_keys_start(struct ticket_keys *keys, const struct settings *settings, struct loop *loop,

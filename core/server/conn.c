@@ -603,6 +603,7 @@ static void conn_receive(struct conn *conn)
         if (got > 0)
             buf_added(&conn->in, (size_t)got);
     }
+    conn_look_for_certificate(conn);
     if (got == ERR_AGAIN)
         return;
     if (got == ERR_INVALID) {

@@ -18,6 +18,7 @@ int conn_close_code(enum conn_close_reason reason)
     case CLOSE_ENTITY_BODY:
     case CLOSE_MIN_SEND:
     case CLOSE_HANDLER:
+    case CLOSE_CERTIFICATE:
     case CLOSE_LINGER:
         return ERR_TIMEOUT;
     case CLOSE_DRAIN:
@@ -48,6 +49,8 @@ enum reason conn_close_word(const struct exchange *exchange, enum conn_close_rea
         return REASON_TIMER_MIN_BYTES_PER_SECOND;
     case CLOSE_HANDLER:
         return REASON_TIMER_HANDLER;
+    case CLOSE_CERTIFICATE:
+        return REASON_TIMER_SSL_RENEGOTIATION;
     case CLOSE_DRAIN:
         return exchange ? REASON_APP_SHUTDOWN : REASON_NONE;
     default:
@@ -92,6 +95,7 @@ static bool breaks_off(enum conn_close_reason reason)
     case CLOSE_DRAIN:
     case CLOSE_ENTITY_BODY:
     case CLOSE_HANDLER:
+    case CLOSE_CERTIFICATE:
     case CLOSE_MIN_SEND:
         return true;
     default:

@@ -180,6 +180,17 @@ void exchange_limits_changed(struct exchange *exchange);
 /* The address that the peer connected to; NET_NONE when the connection is gone. */
 struct net_addr exchange_local(const struct exchange *exchange);
 
+/* The connection's TLS stream; NULL for http, and when the connection is gone. */
+struct stream;
+const struct stream *exchange_tls(const struct exchange *exchange);
+
+/*
+ * Asks the client for its certificate: handler->certified will be called when it has answered, with
+ * one or without. ERR_UNSUPPORTED, ERR_STATE as tls_stream_ask_certificate, also while there is
+ * content to read; ERR_CLOSED.
+ */
+int exchange_ask_certificate(struct exchange *exchange);
+
 /* Who sent the request, whom it asked, and by which scheme; through trusted proxies. */
 static inline const struct net_addr *exchange_client(const struct exchange *exchange)
 {

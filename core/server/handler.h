@@ -27,6 +27,9 @@ struct handler {
      * exchange_write. */
     void (*writable)(struct exchange *exchange);
 
+    /* The client has answered exchange_ask_certificate; once after each. */
+    void (*certified)(struct exchange *exchange);
+
     /* The client left, or the server gives the request up; code: ERR_CLOSED, ERR_RESET,
      * ERR_TIMEOUT, ERR_CANCELLED. At most once, and only after start. */
     void (*cancelled)(struct exchange *exchange, int code);

@@ -28,9 +28,10 @@
 #define FRAME_ROUNDS      8    /* of OUT_HIGH_BYTES, likewise */
 #define REQUESTS_PER_TURN 256  /* of one connection, then the others get their turn */
 #define AUTHORIZATION_BYTES                                                                        \
-    65536                       /* max_field_length of Authorization: Kerberos tickets are long    \
-                                 */
-#define RETRY_AFTER_SECONDS "1" /* of a 503: a moment later there may be room again */
+    65536                          /* max_field_length of Authorization: Kerberos tickets are long \
+                                    */
+#define CERTIFICATE_MS      120000 /* for a client to answer when a handler asks for its certificate */
+#define RETRY_AFTER_SECONDS "1"    /* of a 503: a moment later there may be room again */
 #define FREE_EXCHANGES      64
 #define FREE_BUFFERS        16
 
@@ -117,6 +118,7 @@ enum conn_close_reason {
     CLOSE_ENTITY_BODY,
     CLOSE_MIN_SEND,
     CLOSE_HANDLER,
+    CLOSE_CERTIFICATE, /* the client was asked for one, and did not answer */
     CLOSE_LINGER,
     CLOSE_DRAIN,
 };
@@ -154,6 +156,7 @@ struct conn {
     struct conn_proxy *proxy;          /* NULL: the peer is the client */
     int64_t pressure_ms;               /* since when the peer is slower than we; 0: it is not */
     uint64_t pressure_bytes;           /* on their way then, and handed to the system since */
+    int64_t asked_ms;                  /* when the client was asked for a certificate */
     uint32_t pressure_grace_ms;
     uint16_t port; /* that it came to */
     bool https;
@@ -166,6 +169,7 @@ struct conn {
     bool linger;      /* the peer may still be sending */
     bool advancing;
     bool held_back; /* requests wait until answers have left */
+    bool asking;    /* a handler has asked for the client's certificate */
     bool deaf; /* not read while it is handled: whether the peer is there is asked now and then */
 };
 
@@ -200,6 +204,9 @@ int conn_block(struct conn *conn, bool for_read, int ms);
 struct net_addr conn_socket_local(struct conn *conn);
 struct net_addr conn_local(struct conn *conn);
 void conn_look_for_peer(struct conn *conn);
+
+/* exchange_tls.c, for conn.c: after a read, which may have brought an answer. */
+void conn_look_for_certificate(struct conn *conn);
 
 /* conn.c, for server.c */
 void conn_new(struct server *server, struct stream *stream, const struct server_entry *entry,

@@ -28,6 +28,7 @@ enum due_what {
     DUE_REQUEST_QUEUE,
     DUE_HANDLER,
     DUE_MIN_SEND,
+    DUE_CERTIFICATE,
 };
 
 /* What is over next, and in how long. */
@@ -157,6 +158,15 @@ static void consider_handling(struct due *due, const struct exchange *exchange, 
         consider(due, DUE_ENTITY_BODY, exchange->limit_entity_body_ms, now - content_ms);
 }
 
+/* Its wait is bounded as that for content, which might have come instead, and never endless. */
+static void consider_certificate(struct due *due, const struct conn *conn, int64_t now)
+{
+    if (!conn->asking)
+        return;
+    consider(due, DUE_CERTIFICATE, CERTIFICATE_MS, now - conn->asked_ms);
+    consider(due, DUE_CERTIFICATE, conn->exchange->limit_entity_body_ms, now - conn->asked_ms);
+}
+
 static void consider_stream(struct due *all, struct h2_stream *stream, int64_t now)
 {
     const struct exchange *exchange = stream->exchange;
@@ -224,9 +234,10 @@ static struct due next_due(const struct conn *conn)
 
     if (conn->pressure_ms != 0)
         consider(&due, DUE_MIN_SEND, judge(conn), 0);
-    if (conn->state == CONN_HANDLING)
+    if (conn->state == CONN_HANDLING) {
         consider_handling(&due, conn->exchange, conn->stamp_ms, now);
-    else if (conn->state == CONN_SESSION)
+        consider_certificate(&due, conn, now);
+    } else if (conn->state == CONN_SESSION)
         consider_session(&due, conn, now);
     else if (conn->state == CONN_LINGERING)
         consider(&due, DUE_LINGER, timeouts_linger_ms(conn->server), waited);
@@ -245,6 +256,7 @@ static void expire(struct conn *conn, const struct due *due)
         [DUE_LINGER] = CLOSE_LINGER,           [DUE_DRAIN] = CLOSE_DONE,
         [DUE_HEADER_WAIT] = CLOSE_HEADER_WAIT, [DUE_IDLE] = CLOSE_IDLE,
         [DUE_ENTITY_BODY] = CLOSE_ENTITY_BODY, [DUE_MIN_SEND] = CLOSE_MIN_SEND,
+        [DUE_CERTIFICATE] = CLOSE_CERTIFICATE,
     };
     struct exchange *exchange = due->stream ? due->stream->exchange : conn->exchange;
 

@@ -119,6 +119,15 @@ static int on_hello(SSL *ssl, int *alert, void *argument)
     return SSL_CLIENT_HELLO_SUCCESS;
 }
 
+/* The hello has been judged; this only lets OpenSSL remember the name, with a session too. */
+static int on_name(SSL *ssl, int *alert, void *argument)
+{
+    (void)ssl;
+    (void)alert;
+    (void)argument;
+    return SSL_TLSEXT_ERR_OK;
+}
+
 /* ---- protocols and tickets ---- */
 
 static int on_alpn(SSL *ssl, const unsigned char **chosen, unsigned char *length,
@@ -175,6 +184,7 @@ static SSL_CTX *front_new(const struct tls *tls)
     if (tls->ktls)
         SSL_CTX_set_options(front, SSL_OP_ENABLE_KTLS);
     SSL_CTX_set_client_hello_cb(front, on_hello, NULL);
+    SSL_CTX_set_tlsext_servername_callback(front, on_name);
     SSL_CTX_set_tlsext_ticket_key_evp_cb(front, on_ticket);
     return front;
 }

@@ -209,7 +209,7 @@ function server.start(options)
   add(options.options or {})
   local self = spawn(argv, options, dir)
   if options.ready ~= false then
-    local host, port = matches(self, "stdout", "serving .- on http://([^/%s]+):(%d+)",
+    local host, port = matches(self, "stdout", "serving .- on https?://([^/%s]+):(%d+)",
       START_SECONDS)
     if not host then
       local status = self:wait(1)
