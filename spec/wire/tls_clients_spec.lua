@@ -103,7 +103,8 @@ describe("a client's certificate", function()
 
   it("is shown by curl and by Node", function()
     local s = secure.start({ tls = binding("require") })
-    local result = peer.run({ "curl", "-sS", "--cacert", store:path("ca.pem"), "--cert",
+    local result = peer.run({ "curl", "-sS", "--cacert", store:path("ca.pem"),
+        "--cert",
       made.alice.cert, "--key", made.alice.key, "--connect-to", "a.test:443:127.0.0.1:" .. s.port,
       "https://a.test/" })
     assert.truthy(result.stdout:find('"subject":"CN=alice"', 1, true), result.stderr)
@@ -189,7 +190,8 @@ return app]]
 
     it("comes from curl too", function()
       local s = secure.start({ app = APP, tls = binding("delay") })
-      local result = peer.run({ "curl", "-sS", "--http1.1", "--cacert", store:path("ca.pem"), "--cert",
+      local result = peer.run({ "curl", "-sS", "--http1.1", "--cacert", store:path("ca.pem"),
+        "--cert",
         made.alice.cert, "--key", made.alice.key, "--connect-to",
         "a.test:443:127.0.0.1:" .. s.port, "https://a.test/" })
       assert.truthy(result.stdout:find('"subject":"CN=alice"', 1, true),
