@@ -112,7 +112,7 @@ const struct setting_row setting_rows[] = {
      .given = "100", .help = "requests at a time on an HTTP/2 connection"},
     {"h2.stream_window_bytes", SERVER_START, SIZE(h2_stream_window_bytes, 1024, 16 * MEBI),
      .given = "65535", .help = "content of a stream that is on its way or unread"},
-    {"h2.header_table_bytes", SERVER_START, SIZE(h2_header_table_bytes, 0, 64 * KIBI),
+    {"h2.header_table_bytes", SERVER_START, SIZE(h2_header_table_bytes, 0, 16 * MEBI),
      .given = "4096", .help = "fields that an HTTP/2 connection remembers, each way"},
     {"h2.max_resets", SERVER_START, COUNT(h2_max_resets, 1, 900), .given = "200",
      .help = "streams reset by or because of the client, in 10 s; more end the connection"},

@@ -115,7 +115,7 @@
 ---@field max_concurrent_streams? integer
 --- content of a stream that is on its way or unread; between 1KiB and 16MiB; default 65535
 ---@field stream_window_bytes? integer|string
---- fields that an HTTP/2 connection remembers, each way; between 0 and 64KiB; default 4096
+--- fields that an HTTP/2 connection remembers, each way; between 0 and 16MiB; default 4096
 ---@field header_table_bytes? integer|string
 --- streams reset by or because of the client, in 10 s; more end the connection; between 1 and 900;
 --- default 200

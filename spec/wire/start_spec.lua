@@ -435,7 +435,7 @@ describe("a bad start", function()
       "moonquay: --set urls: ftp://x: the scheme must be http or https\n" },
     { "with an unknown setting", serve("--set=wrokers=1"), 78, "did you mean workers?" },
     { "with https", serve("--urls", "https://localhost"), 78,
-      "--urls: https://localhost:443/: https is not supported" },
+      "--urls: https://localhost:443/: no certificate is for it" },
     { "with another scheme", serve("--urls", "localhost:80"), 78,
       "localhost:80: a prefix is scheme://host:port/path/" },
     { "with an odd name as host", serve("--urls", "http://exa_mple!.org:80"), 78,
