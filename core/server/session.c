@@ -279,6 +279,15 @@ void session_receive(struct session *session, struct span in)
 
 /* ---- acting on it ---- */
 
+/* A request that breaks the rules has its stream reset by the library, often before its head is
+ * complete. */
+static enum reason word_of_closed(const struct h2_stream *stream)
+{
+    if (stream->request.reset)
+        return REASON_H2_PROTOCOL;
+    return stream->has_head ? REASON_CLIENT_RESET : conn_close_word(stream->exchange, CLOSE_RESET);
+}
+
 /* The peer has reset it, or it has ended on both sides. */
 static void run_closed(struct h2_stream *stream)
 {
@@ -294,11 +303,26 @@ static void run_closed(struct h2_stream *stream)
         exchange_done(exchange);
         return;
     }
-    enum reason word = conn_close_word(exchange, CLOSE_RESET);
+    enum reason word = word_of_closed(stream);
 
     if (word != REASON_NONE)
         server_report_drop(conn, exchange, word);
     exchange_detach(exchange, ERR_RESET);
+}
+
+/*
+ * What the message would have had over HTTP/1.1, where handlers look for it: a Host field, and one
+ * Cookie field (RFC 9113 sections 8.3.1 and 8.2.3).
+ */
+static void complete_fields(struct request_head *head)
+{
+    struct fields *fields = &head->fields;
+    const struct field *cookie = fields_find_id(fields, FIELD_COOKIE, 0);
+
+    if (cookie && fields_find_id(fields, FIELD_COOKIE, (uint32_t)(cookie - fields->at) + 1))
+        fields_set(fields, cookie->name, fields_combined(fields, cookie->name));
+    if (fields_find_id(fields, FIELD_HOST, 0) == NULL)
+        fields_add(fields, SPAN("host"), head->host);
 }
 
 static void run_head(struct h2_stream *stream)
@@ -307,10 +331,12 @@ static void run_head(struct h2_stream *stream)
 
     stream->has_head = false;
     stream->stamp_ms = loop_now_ms(exchange->server->loop);
-    if (stream->request.refusal.status)
+    if (stream->request.refusal.status) {
         exchange_refuse(exchange, &stream->request.refusal);
-    else
-        exchange_begin(exchange);
+        return;
+    }
+    complete_fields(&exchange->head);
+    exchange_begin(exchange);
 }
 
 static void run_bytes(struct h2_stream *stream)
