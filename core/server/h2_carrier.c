@@ -63,8 +63,7 @@ void h2_carrier_send_head(struct exchange *exchange, bool is_all)
     struct h2_response response = {
         .status = exchange->status,
         .fields = &exchange->fields,
-        .length =
-            exchange_has_no_content(exchange) && exchange->status != 304 ? -1 : exchange->length,
+        .length = exchange_has_no_content(exchange) ? -1 : exchange->length,
         .no_content = is_all,
         .date = exchange_date(exchange),
         .server = exchange_server_name(exchange),

@@ -69,24 +69,25 @@ end
 
 local takers = {}
 
-function takers.HEADERS(self, frame)
-  self.block = frame.payload
-  if frame.flags & frames.END_HEADERS ~= 0 then
-    take_section(stream_of(self, frame.id), self.inflater:fields(self.block))
-  end
-end
-
 function takers.CONTINUATION(self, frame)
   self.block = self.block .. frame.payload
   if frame.flags & frames.END_HEADERS ~= 0 then
-    take_section(stream_of(self, frame.id), self.inflater:fields(self.block))
+    local stream = stream_of(self, frame.id)
+    take_section(stream, self.inflater:fields(self.block))
+    stream.finished = self.block_ends
   end
+end
+
+function takers.HEADERS(self, frame)
+  self.block, self.block_ends = "", frame.flags & frames.END_STREAM ~= 0
+  takers.CONTINUATION(self, frame)
 end
 
 function takers.DATA(self, frame)
   local stream = stream_of(self, frame.id)
   stream.body = stream.body .. frame.payload
   stream.pieces[#stream.pieces + 1] = #frame.payload
+  stream.finished = frame.flags & frames.END_STREAM ~= 0
   if self.credit and #frame.payload > 0 then
     self:send(frames.window_update(0, #frame.payload))
     if frame.flags & frames.END_STREAM == 0 then
@@ -165,9 +166,6 @@ function Client:frame()
   self.log[#self.log + 1] = describe(frame)
   if takers[frame.type] then
     takers[frame.type](self, frame)
-  end
-  if (frame.type == "HEADERS" or frame.type == "DATA") and frame.flags & frames.END_STREAM ~= 0 then
-    stream_of(self, frame.id).finished = true
   end
   return frame
 end
