@@ -359,6 +359,12 @@ static void run_sent(struct h2_stream *stream)
         h2_reset(stream->session->h2, &stream->request, stream->reset_code);
 }
 
+void session_credit(struct h2_stream *stream)
+{
+    h2_consumed(stream->session->h2, &stream->request, stream->used_bytes);
+    stream->used_bytes = 0;
+}
+
 /*
  * One thing at a time, since each may free the stream, or the session's connection: what is left
  * puts the stream back into the list.
@@ -368,6 +374,7 @@ static void run_stream(struct h2_stream *stream)
     struct exchange *exchange = stream->exchange;
     bool attached = is_attached(stream);
 
+    session_credit(stream);
     if (stream->is_closed) {
         run_closed(stream);
     } else if (attached && stream->has_head) {
@@ -409,11 +416,26 @@ bool session_has_more(const struct session *session)
     return h2_wants_send(session->h2) || !list_empty(&session->news);
 }
 
+/* What a handler may still say; all else is said. */
+static bool has_unfinished(const struct session *session)
+{
+    for (struct list *node = session->streams.next; node != &session->streams; node = node->next) {
+        const struct h2_stream *stream = LIST_OWNER(node, struct h2_stream, node);
+
+        if (is_attached(stream) && stream->exchange->phase < EXCHANGE_FINISHED)
+            return true;
+    }
+    return false;
+}
+
+/* A peer that has ended its side opens no window any more: what waits for one waits for ever. */
 bool session_is_over(const struct session *session)
 {
     if (session->broken)
         return true;
-    return session->active == 0 && (session->conn->peer_ended || h2_is_over(session->h2));
+    if (session->conn->peer_ended)
+        return !has_unfinished(session);
+    return session->active == 0 && h2_is_over(session->h2);
 }
 
 /* ---- the end ---- */

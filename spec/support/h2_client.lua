@@ -40,7 +40,7 @@ end
 local function stream_of(self, id)
   local stream = self.streams[id]
   if not stream then
-    stream = { id = id, interim = {}, body = "", pieces = {}, trailers = {}, credit = 0 }
+    stream = { id = id, interim = {}, body = "", pieces = {}, trailers = {}, credit = 0, used = 0 }
     self.streams[id] = stream
   end
   return stream
@@ -265,13 +265,38 @@ function Client:open(path, more)
   return id
 end
 
---- Content, in frames of at most 16384 bytes; the last ends the stream when ends.
+--- Content, in frames of at most 16384 bytes, whether the windows allow it or not; the last ends
+-- the stream when ends.
 function Client:data(id, bytes, ends)
   local list = {}
+  for _, of in ipairs({ 0, id }) do
+    local window = stream_of(self, of)
+    window.used = window.used + #bytes
+  end
   for at = 1, math.max(#bytes, 1), 16384 do
     list[#list + 1] = frames.data(id, bytes:sub(at, at + 16383), ends and at + 16383 >= #bytes)
   end
   return self:send(table.concat(list))
+end
+
+--- How much content the server would take now on a stream.
+function Client:room(id)
+  local whole, stream = stream_of(self, 0), stream_of(self, id)
+  local most = self.settings and self.settings.INITIAL_WINDOW_SIZE or 65535
+  return math.min(65535 + whole.credit - whole.used, most + stream.credit - stream.used)
+end
+
+--- Content, as fast as the windows allow.
+function Client:upload(id, bytes, ends)
+  local at = 1
+  repeat
+    local room = self:await("room to send in", function()
+      return (self:room(id) > 0 or bytes == "") and self:room(id)
+    end)
+    local piece = bytes:sub(at, at + room - 1)
+    at = at + #piece
+    self:data(id, piece, ends and at > #bytes)
+  until at > #bytes
 end
 
 --- Trailers, with which the request ends.
