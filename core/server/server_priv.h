@@ -24,6 +24,7 @@
 #define DRAIN_BYTES       (1 << 20) /* unread content that is read away to keep a connection */
 #define LINGER_MS         5000
 #define DRAIN_LINGER_MS   1000 /* while draining, also for a new connection's first request */
+#define REST_MS           1000 /* for a client to see the answer to what it still sends */
 #define DEAF_MS           1000 /* between two looks at a peer that is not read */
 #define FRAME_ROUNDS      8    /* of OUT_HIGH_BYTES, likewise */
 #define REQUESTS_PER_TURN 256  /* of one connection, then the others get their turn */

@@ -109,7 +109,7 @@ static void on_data(void *owner, struct h2_request *request, struct span data)
     struct session *session = owner;
 
     if (stream->exchange == NULL || stream->exchange->phase >= EXCHANGE_FINISHED) {
-        stream->drops_rest |= stream->ignores_rest; /* and the peer gets no more room */
+        stream->goes_on |= stream->ignores_rest; /* and the peer gets no more room */
         session_look(stream);
         return;
     }
@@ -153,6 +153,8 @@ static size_t on_pull(void *owner, struct h2_request *request, char *into, size_
         list_remove(&stream->sending);
         stream->pressure_ms = 0;
         stream->all_pulled = stream->out_ended;
+        if (stream->ignores_rest)
+            stream->stamp_ms = loop_now_ms(stream->session->conn->server->loop);
         *more = stream->out_ended && !stream->resets ? H2_LAST : H2_LATER;
     }
     if (bytes == have || buf_len(&stream->out) < OUT_HIGH_BYTES / 2)
@@ -357,6 +359,8 @@ static void run_sent(struct h2_stream *stream)
 
     if (stream->resets || drops_rest)
         h2_reset(stream->session->h2, &stream->request, stream->reset_code);
+    else if (stream->goes_on && stream->all_pulled)
+        timeouts_look(stream->session->conn); /* it has less time from now on */
 }
 
 void session_credit(struct h2_stream *stream)
@@ -510,14 +514,16 @@ void session_drop_rest(struct h2_stream *stream, uint32_t code)
 }
 
 /*
- * Not at once: a client that waits for 100 (Continue) sends nothing more by itself, and some take a
- * reset that comes with the answer for its loss.
+ * Not at once, and not when more of it comes: a client that waits for 100 (Continue) sends nothing
+ * more by itself, and some take a reset that they find beside the answer for its loss.
  */
 void session_ignore_rest(struct h2_stream *stream)
 {
     if (stream->request.ended)
         return;
     stream->ignores_rest = true;
+    stream->goes_on = buf_len(&stream->in) > 0;
+    buf_fini(&stream->in);
     stream->stamp_ms = loop_now_ms(stream->session->conn->server->loop);
     timeouts_look(stream->session->conn);
 }

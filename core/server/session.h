@@ -31,7 +31,8 @@ struct h2_stream {
     bool head_waits;         /* the response's head is to be sent with what follows it */
     bool out_ended;          /* nothing will be added to out */
     bool all_pulled;         /* and all that was is sent, or about to be */
-    bool ignores_rest;       /* nobody will read more of the request: if more comes, it is reset */
+    bool ignores_rest;       /* nobody will read more of the request: a while later it is reset */
+    bool goes_on;            /* and more has come */
     bool drops_rest;         /* the request's content is not wanted, once all_pulled */
     bool resets;             /* when out is empty */
     uint32_t reset_code;     /* of drops_rest and resets */
@@ -86,12 +87,12 @@ void session_credit(struct h2_stream *stream);
 /* Breaks one stream off: reported, reset, and the handler is told. */
 void session_drop(struct h2_stream *stream, enum conn_close_reason reason);
 
-/* No more of the request is wanted: told to the peer behind the response's end, or when it is
- * seen to go on. */
+/* No more of the request is wanted: told to the peer behind the response's end, or a while later.
+ */
 void session_drop_rest(struct h2_stream *stream, uint32_t code);
 void session_ignore_rest(struct h2_stream *stream);
 
-/* That has waited for long enough. */
+/* That while is over. */
 void session_reset_now(struct h2_stream *stream);
 
 /* All is sent but what the peer's windows hold back: from now on its rate counts. */
