@@ -182,7 +182,7 @@ static void event_head(struct session *self, const struct h2_request *request)
 
     event_string(self, "method", head->method);
     event_string(self, "target", head->target.raw);
-    event_string(self, "path", head->target.path);
+    event_string(self, "path", head->target.path.at ? head->target.path : SPAN(""));
     if (head->target.has_query)
         event_string(self, "query", head->target.query);
     event_string(self, "form", span_str(forms[head->target.form]));
@@ -482,13 +482,13 @@ static int l_session_respond(lua_State *L)
     luaL_checktype(L, 3, LUA_TTABLE);
     arena_init(&arena);
     read_fields(L, 3, "fields", &fields, &arena);
-    if (stream->request.is_open) {
+    if (stream->request.is_open && !stream->request.responded) {
         read_fields(L, 3, "trailers", &stream->trailing, &stream->arena);
         stream->request.trailing = &stream->trailing;
+        lua_getfield(L, 3, "content");
+        add_content(L, lua_gettop(L), stream);
+        stream->last = !bool_field(L, 3, "more");
     }
-    lua_getfield(L, 3, "content");
-    add_content(L, lua_gettop(L), stream);
-    stream->last = !bool_field(L, 3, "more");
     lua_getfield(L, 3, "status");
     lua_getfield(L, 3, "length");
 

@@ -3,7 +3,7 @@
 #   make fuzz-run SECONDS=20       runs each over a copy of its corpus; what it finds goes to core/fuzz/found
 #   make fuzz-run-NAME             one target; make -j2 fuzz-run runs two at once
 
-FUZZ_TARGETS := head chunked target cookies multipart query prefix proxy forwarded
+FUZZ_TARGETS := head chunked target cookies multipart query prefix proxy forwarded h2
 FUZZ_BUILD   ?= build/fuzz
 FUZZ_CC      ?= clang
 FUZZ_SRC     ?= $(wildcard core/base/*.c) $(wildcard core/http/*.c) $(wildcard core/route/*.c) \
@@ -23,7 +23,7 @@ fuzz-run: $(FUZZ_TARGETS:%=fuzz-run-%)
 
 $(FUZZ_BIN): $(FUZZ_BUILD)/bin/%: $(FUZZ_BUILD)/obj/fuzz/%.o $(FUZZ_OBJ)
 	@mkdir -p $(@D)
-	$(FUZZ_CC) -fsanitize=fuzzer,$(FUZZ_SAN) -o $@ $^
+	$(FUZZ_CC) -fsanitize=fuzzer,$(FUZZ_SAN) -o $@ $^ -lnghttp2
 
 $(FUZZ_BUILD)/obj/%.o: core/%.c
 	@mkdir -p $(@D)

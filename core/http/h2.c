@@ -19,31 +19,31 @@
 
 #define PING_TEXT "moonquay"
 
-/* ---- memory: never NULL, as everywhere */
+/* ---- memory */
 
 static void *library_malloc(size_t size, void *user)
 {
     (void)user;
-    return mem_alloc(size);
+    return h2_pool_alloc(size);
 }
 
 static void library_free(void *memory, void *user)
 {
     (void)user;
-    mem_free(memory);
+    h2_pool_free(memory);
 }
 
 static void *library_calloc(size_t count, size_t size, void *user)
 {
     (void)user;
     CHECK(size == 0 || count <= SIZE_MAX / size);
-    return mem_zalloc(count * size);
+    return memset(h2_pool_alloc(count * size), 0, count * size);
 }
 
 static void *library_realloc(void *old, size_t size, void *user)
 {
     (void)user;
-    return mem_realloc(old, size);
+    return h2_pool_realloc(old, size);
 }
 
 /* ---- set-up */
@@ -59,8 +59,7 @@ static nghttp2_option *make_options(const struct h2_limits *limits)
     nghttp2_option_set_no_closed_streams(options, 1);
     nghttp2_option_set_no_recv_client_magic(options, 1);
     nghttp2_option_set_max_continuations(options, 2 * (size_t)limits->max_continuations + 1);
-    nghttp2_option_set_stream_reset_rate_limit(options, 2 * (uint64_t)limits->max_resets + 1,
-                                               2 * (uint64_t)limits->max_resets + 1);
+    nghttp2_option_set_stream_reset_rate_limit(options, UINT32_MAX, UINT32_MAX); /* ours alone */
     nghttp2_option_set_max_outbound_ack(options, 2 * (size_t)replies + 1);
     nghttp2_option_set_max_settings(options, MOST_SETTINGS_ENTRIES);
     nghttp2_option_set_max_send_header_block_length(options, MOST_HEAD_BYTES);
@@ -151,7 +150,7 @@ static ssize_t decode_settings(struct span text, uint8_t out[MOST_UPGRADE_BYTES]
     uint32_t bits = 0;
     size_t len = 0;
 
-    if (text.len % 4 == 1 || text.len / 4 * 3 + 2 > MOST_UPGRADE_BYTES)
+    if (text.len % 4 == 1 || text.len * 3 / 4 > MOST_UPGRADE_BYTES)
         return ERR_INVALID;
     for (size_t i = 0; i < text.len; i++) {
         int digit = base64url_digit(text.at[i]);

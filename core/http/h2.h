@@ -64,6 +64,7 @@ struct h2_request {
     uint32_t trailer_bytes;
     uint32_t trailer_count; /* those that are dropped too */
     uint64_t content_bytes; /* received */
+    uint64_t content_most;  /* Content-Length; UINT64_MAX when not known */
     struct span scheme, authority, path;
     uint32_t heads_queued; /* of responses, that did not leave yet */
     uint32_t reset_code;   /* of a reset that waits for them */
@@ -72,8 +73,8 @@ struct h2_request {
     bool ended;            /* no content will come */
     bool responded;        /* the final response's head was handed over */
     bool has_content;      /* of the response, to be pulled */
-    bool reset;            /* RST_STREAM is on its way */
-    bool reset_waits;
+    bool reset;            /* RST_STREAM is on its way: nothing more is given but closed */
+    bool reset_waits;      /* for the heads that are queued */
 };
 
 /* How content goes on behind what pull has given. */
@@ -119,7 +120,8 @@ void h2_free(struct h2 *h2); /* calls nothing */
 int h2_upgrade(struct h2 *h2, struct span settings, struct h2_request *request);
 
 /* Takes bytes of the peer, preface included, in any pieces. 0, or ERR_INVALID: the session ends
- * when what h2_send still gives is sent; h2_trouble says why. */
+ * when what h2_send still gives is sent; h2_trouble says why. Behind h2_terminate and when all is
+ * done, bytes are ignored. */
 int h2_receive(struct h2 *h2, struct span in, int64_t now_ms);
 
 /* Appends frames until out holds most bytes or there are no more. */
@@ -142,10 +144,11 @@ struct h2_response {
     struct span date, server;    /* left out when absent or when fields has one */
 };
 
-/* The final response, once a request. Does nothing when the stream is gone. */
+/* The final response, once a request. Copies what it is given. Does nothing when the stream is
+ * gone. */
 void h2_respond(struct h2 *h2, struct h2_request *request, const struct h2_response *response);
 
-/* An interim response, 1xx but 101. */
+/* An interim response, 1xx but 101. Copies fields. */
 void h2_inform(struct h2 *h2, struct h2_request *request, int status, const struct fields *fields);
 
 /* There is content again, or its end, after H2_LATER. */
@@ -155,7 +158,8 @@ void h2_resume(struct h2 *h2, struct h2_request *request);
  * is gone, nothing. */
 void h2_consumed(struct h2 *h2, struct h2_request *request, size_t bytes);
 
-/* Ends the stream (any 32-bit code); what was pulled is sent before. */
+/* Ends the stream (any 32-bit code); heads that were handed over and what was pulled are sent
+ * before. Does not count against the peer. */
 void h2_reset(struct h2 *h2, struct h2_request *request, uint32_t code);
 
 /*

@@ -19,6 +19,7 @@ void h2_head_begin(struct h2_request *request, int32_t id)
                                    .head = request->head,
                                    .trailers = request->trailers,
                                    .id = id,
+                                   .content_most = UINT64_MAX,
                                    .is_open = true};
     *request->head =
         (struct request_head){.version = SPAN("HTTP/2"), .major = 2, .keep_alive = true};
@@ -47,28 +48,46 @@ static enum fit fit_line(const struct message_limits *limits, enum field_id id, 
     return name.len + LINE_SEPARATOR + value.len <= most ? FITS : LINE_TOO_LONG;
 }
 
-static void take_method(struct h2_request *request, struct span value)
+/* The parts of a request that have names of their own; the library lets no other ones through. */
+enum pseudo_field { PSEUDO_NONE, PSEUDO_METHOD, PSEUDO_SCHEME, PSEUDO_PATH, PSEUDO_AUTHORITY };
+
+static enum pseudo_field pseudo_field_of(struct span name)
 {
-    if (message_check_method(value, &request->refusal) == 0)
-        request->head->method = arena_copy(request->arena, value);
+    if (name.at[0] != ':')
+        return PSEUDO_NONE;
+    switch (name.at[1]) {
+    case 'm':
+        return PSEUDO_METHOD;
+    case 's':
+        return PSEUDO_SCHEME;
+    case 'p':
+        return PSEUDO_PATH;
+    default:
+        return PSEUDO_AUTHORITY;
+    }
 }
 
-static void take_path(struct h2_request *request, struct span value)
+static void take_pseudo_field(struct h2_request *request, enum pseudo_field field,
+                              struct span value)
 {
-    request->path = arena_copy(request->arena, value);
-    request->head->target.raw = request->path; /* for logs, whatever becomes of it */
-}
+    struct request_head *head = request->head;
 
-static void take_pseudo_field(struct h2_request *request, struct span name, struct span value)
-{
-    if (span_eq(name, SPAN(":method")))
-        take_method(request, value);
-    else if (span_eq(name, SPAN(":path")))
-        take_path(request, value);
-    else if (span_eq(name, SPAN(":scheme")))
+    switch (field) {
+    case PSEUDO_METHOD:
+        if (message_check_method(value, &request->refusal) == 0)
+            head->method = arena_copy(request->arena, value);
+        break;
+    case PSEUDO_SCHEME:
         request->scheme = arena_copy(request->arena, value);
-    else if (span_eq(name, SPAN(":authority")))
+        break;
+    case PSEUDO_PATH:
+        request->path = arena_copy(request->arena, value);
+        head->target.raw = request->path; /* for logs, whatever becomes of it */
+        break;
+    default:
         request->authority = arena_copy(request->arena, value);
+        break;
+    }
 }
 
 static struct field copy_field(struct arena *arena, enum field_id id, struct span name,
@@ -90,18 +109,18 @@ static void take_field(struct h2_request *request, enum field_id id, struct span
 
 /* A path has a limit of its own, and is no field line otherwise. */
 static int check_limits(const struct message_limits *limits, struct h2_request *request,
-                        enum field_id id, struct span name, struct span value)
+                        enum pseudo_field pseudo, enum field_id id, struct span name,
+                        struct span value)
 {
-    bool is_path = span_eq(name, SPAN(":path"));
     enum fit fit = fit_line(limits, id, name, value, &request->head_bytes);
 
-    if (is_path && value.len > limits->max_target_bytes)
+    if (pseudo == PSEUDO_PATH && value.len > limits->max_target_bytes)
         return refuse(request, 414, "URL_Length", "a target longer than max_target_bytes");
     if (fit == SECTION_TOO_LONG)
         return refuse(request, 431, "RequestLength", "fields longer than max_request_head_bytes");
-    if (fit == LINE_TOO_LONG && !is_path)
+    if (fit == LINE_TOO_LONG && pseudo != PSEUDO_PATH)
         return refuse(request, 431, "FieldLength", "a field line longer than its limit");
-    if (name.at[0] != ':' && request->head->fields.count >= limits->max_fields)
+    if (pseudo == PSEUDO_NONE && request->head->fields.count >= limits->max_fields)
         return refuse(request, 431, "FieldLength", "more field lines than max_fields");
     return 0;
 }
@@ -109,15 +128,22 @@ static int check_limits(const struct message_limits *limits, struct h2_request *
 void h2_head_field(const struct message_limits *limits, struct h2_request *request,
                    struct span name, struct span value)
 {
-    bool pseudo = name.at[0] == ':';
+    enum pseudo_field pseudo = pseudo_field_of(name);
     enum field_id id = pseudo ? FIELD_OTHER : field_id_of(name);
 
-    if (request->refusal.status || check_limits(limits, request, id, name, value) < 0)
+    if (request->refusal.status || check_limits(limits, request, pseudo, id, name, value) < 0)
         return;
     if (pseudo)
-        take_pseudo_field(request, name, value);
+        take_pseudo_field(request, pseudo, value);
     else
         take_field(request, id, name, value);
+}
+
+/* In lower case, as nearly everybody writes it, it needs no look at each letter. */
+static bool is_http(struct span scheme)
+{
+    return span_eq(scheme, SPAN("https")) || span_eq(scheme, SPAN("http")) ||
+           span_eq_nocase(scheme, SPAN("https")) || span_eq_nocase(scheme, SPAN("http"));
 }
 
 /* CONNECT names host and port alone; all others a path, or all of the server (RFC 9113 section
@@ -127,62 +153,66 @@ static int judge_target(const struct message_limits *limits, struct h2_request *
     struct request_head *head = request->head;
     struct span raw = request->path.at ? request->path : request->authority;
 
-    if (request->path.at && raw.at[0] != '/' && raw.at[0] != '*') {
-        head->target = (struct target){.raw = raw};
-        return refuse(request, 400, "URL", "a :path that does not begin with a slash");
-    }
-    if (request->scheme.at && !span_eq_nocase(request->scheme, SPAN("http")) &&
-        !span_eq_nocase(request->scheme, SPAN("https")))
+    /* Of these two the library lets no :path through that could be taken for a URL. */
+    if (request->scheme.at && !is_http(request->scheme))
         return refuse(request, 400, "URL", "a :scheme that is neither http nor https");
     return target_parse(&head->target, raw, head->method, &limits->target, request->arena,
                         &request->refusal);
 }
 
-static int judge_host(struct h2_request *request)
+/* What the fields say about the message as a whole. */
+struct summary {
+    const struct field *host;
+    bool has_length;
+};
+
+static int note_fields(struct h2_request *request, struct summary *summary)
 {
     struct request_head *head = request->head;
-    const struct field *host = fields_find_id(&head->fields, FIELD_HOST, 0);
+    int rc = 0;
 
-    if (host && fields_find_id(&head->fields, FIELD_HOST, (uint32_t)(host - head->fields.at) + 1))
-        return refuse(request, 400, "Hostname", "more than one Host field");
-    if (host == NULL && request->authority.at == NULL)
-        return refuse(request, 400, "Hostname", "neither :authority nor Host");
-    if (request->authority.at && !authority_valid(request->authority))
+    for (uint32_t i = 0; i < head->fields.count && rc == 0; i++) {
+        const struct field *field = &head->fields.at[i];
+
+        if (field->id == FIELD_CONTENT_LENGTH) {
+            summary->has_length = true;
+            rc = message_read_length(field->value, &head->content_length, &request->refusal);
+        } else if (field->id == FIELD_EXPECT) {
+            rc = message_read_expect(field->value, &head->expect_continue, &request->refusal);
+        } else if (field->id == FIELD_HOST) {
+            summary->host = field; /* the library has seen to it that there is one */
+        }
+    }
+    return rc;
+}
+
+static int judge_host(struct h2_request *request, const struct field *host)
+{
+    struct span authority = request->authority;
+
+    if (authority.at && !authority_valid(authority))
         return refuse(request, 400, "Hostname", "a malformed :authority");
     if (host && !authority_valid(host->value))
         return refuse(request, 400, "Hostname", "a malformed Host");
-    if (host && request->authority.at && !span_eq_nocase(host->value, request->authority))
+    if (host && authority.at && !span_eq_nocase(host->value, authority))
         return refuse(request, 400, "Hostname", "Host and :authority differ");
-    head->host = request->authority.at ? request->authority : host->value;
-    return 0;
-}
-
-static int judge_fields(struct h2_request *request)
-{
-    struct request_head *head = request->head;
-
-    for (uint32_t i = 0; i < head->fields.count; i++) {
-        const struct field *field = &head->fields.at[i];
-        int rc = 0;
-
-        if (field->id == FIELD_CONTENT_LENGTH)
-            rc = message_read_length(field->value, &head->content_length, &request->refusal);
-        else if (field->id == FIELD_EXPECT)
-            rc = message_read_expect(field->value, &head->expect_continue, &request->refusal);
-        if (rc < 0)
-            return rc;
-    }
+    if (host == NULL && authority.at == NULL)
+        return refuse(request, 400, "Hostname", "neither :authority nor Host");
+    request->head->host = authority.at ? authority : host->value;
     return 0;
 }
 
 void h2_head_end(const struct message_limits *limits, struct h2_request *request)
 {
     struct request_head *head = request->head;
+    struct summary summary = {0};
 
     request->head_done = true;
-    if (request->refusal.status || judge_target(limits, request) < 0 || judge_host(request) < 0 ||
-        judge_fields(request) < 0)
+    if (request->refusal.status || judge_target(limits, request) < 0 ||
+        note_fields(request, &summary) < 0 || judge_host(request, summary.host) < 0)
         return;
+    if (summary.has_length)
+        request->content_most = head->content_length;
     if (!request->ended)
         head->framing = head->content_length > 0 ? FRAMING_SIZED : FRAMING_UNSIZED;
 }

@@ -1,7 +1,8 @@
 /*
  * What the files of an HTTP/2 session share: h2.c sets it up and ends it, h2_receive.c takes what
  * the peer sends, h2_send.c makes responses and frames; h2_head.c makes requests of fields,
- * h2_guard.c counts what a peer may not do too often, h2_priority.c reads PRIORITY_UPDATE.
+ * h2_guard.c counts what a peer may not do too often, h2_priority.c reads PRIORITY_UPDATE,
+ * h2_pool.c is the library's memory.
  */
 #ifndef HTTP_H2_PRIV_H
 #define HTTP_H2_PRIV_H
@@ -68,6 +69,12 @@ void h2_guard_sent(struct h2_guard *guard, uint8_t type);
 
 /* What the error log says when a counter has passed its limit. */
 const struct refusal *h2_guard_trouble(enum h2_counter counter);
+
+/* ---- h2_pool.c: as malloc, free and realloc */
+
+void *h2_pool_alloc(size_t size);
+void h2_pool_free(void *memory);
+void *h2_pool_realloc(void *memory, size_t size);
 
 /* ---- h2_priority.c */
 

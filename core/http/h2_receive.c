@@ -36,6 +36,7 @@ static int on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame
     struct h2 *h2 = user;
     int32_t id = frame->hd.stream_id;
     struct h2_request *request = NULL;
+    bool is_late = h2->closing == H2_CLOSING_LAST; /* GOAWAY says that nothing is done with it */
 
     h2->section_bytes = 0;
     h2->current = NULL;
@@ -44,11 +45,12 @@ static int on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame
         return 0;
     }
     h2_stream_begun(h2);
-    if (h2->streams < h2->limits->max_concurrent_streams)
+    if (!is_late && h2->streams < h2->limits->max_concurrent_streams)
         request = h2->events->begin(h2->owner);
     if (request == NULL) {
         nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, id, H2_REFUSED_STREAM);
-        h2_count(h2, H2_COUNT_RESETS);
+        if (!is_late)
+            h2_count(h2, H2_COUNT_RESETS);
         return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE; /* the library adds no second RST_STREAM */
     }
     h2_head_begin(request, id);
@@ -124,7 +126,7 @@ static void end_section(struct h2 *h2, const nghttp2_frame *frame)
         h2_head_end(h2->limits->message, request);
         apply_priority_ahead(h2, request->id);
         h2->events->head(h2->owner, request);
-    } else if (request->refusal.status == 0) {
+    } else if (request->refusal.status == 0 && !request->reset) {
         h2->events->ended(h2->owner, request);
     }
 }
@@ -136,7 +138,7 @@ static void end_content(struct h2 *h2, const nghttp2_frame *frame)
     if (request == NULL || !(frame->hd.flags & NGHTTP2_FLAG_END_STREAM))
         return;
     request->ended = true;
-    if (request->refusal.status == 0)
+    if (request->refusal.status == 0 && !request->reset)
         h2->events->ended(h2->owner, request);
 }
 
@@ -415,16 +417,36 @@ static size_t take_head(struct h2_frame *frame, struct span in)
     return taken;
 }
 
+/*
+ * Content beyond Content-Length: the library would give what came before the piece that passes it.
+ * Nothing of such a frame is given, however it was split.
+ */
+static void check_length(struct h2 *h2)
+{
+    const struct h2_frame *frame = &h2->frame;
+    uint32_t around = frame->flags & H2_FLAG_PADDED ? 1u + frame->first : 0;
+    struct h2_request *request = h2_request_of(h2, frame->stream_id);
+
+    if (request == NULL || request->reset || frame->length <= around ||
+        frame->length - around <= request->content_most - request->content_bytes)
+        return;
+    nghttp2_submit_rst_stream(h2->session, NGHTTP2_FLAG_NONE, request->id, PROTOCOL_ERROR);
+    h2_count_provoked(h2, request);
+}
+
 /* Keeps what is looked at here: the first byte, and all of a PRIORITY_UPDATE. */
 static void look_at_payload(struct h2 *h2, struct span payload)
 {
     struct h2_frame *frame = &h2->frame;
     size_t at = frame->length - frame->left;
 
-    if (at == 0 && payload.len > 0)
+    if (payload.len == 0)
+        return;
+    if (at == 0)
         frame->first = (uint8_t)payload.at[0];
-    if (frame->type == H2_PRIORITY_UPDATE && frame->length <= sizeof(h2->priority) &&
-        payload.len > 0)
+    if (at == 0 && frame->type == H2_DATA)
+        check_length(h2);
+    if (frame->type == H2_PRIORITY_UPDATE && frame->length <= sizeof(h2->priority))
         memcpy(h2->priority + at, payload.at, payload.len);
     frame->left -= (uint32_t)payload.len;
 }
@@ -462,7 +484,7 @@ static size_t take_preface(struct h2 *h2, struct span in)
 {
     size_t wanted = PREFACE_BYTES - h2->preface_bytes, taken = wanted < in.len ? wanted : in.len;
 
-    if (memcmp(PREFACE + h2->preface_bytes, in.at, taken) != 0)
+    if (memcmp(&PREFACE[h2->preface_bytes], in.at, taken) != 0)
         h2_fail(h2, PROTOCOL_ERROR, "H2_Preface", "bytes that do not begin an HTTP/2 connection");
     else if (taken == wanted)
         h2->stage = H2_STAGE_FRAMES;

@@ -148,6 +148,8 @@ static ssize_t pull(nghttp2_session *session, int32_t id, uint8_t *into, size_t 
 
     (void)session, (void)id;
     CHECK(len <= room && (len > 0 || more != H2_GOES_ON));
+    if (request->reset)
+        more = H2_LATER; /* the stream ends by that, not as if all were well */
     if (more == H2_LATER && len == 0)
         return NGHTTP2_ERR_DEFERRED;
     if (more != H2_LAST)
@@ -183,7 +185,7 @@ static void submit_response(struct h2 *h2, struct h2_request *request, const str
 /* A stream that can still be answered. */
 static bool is_answerable(const struct h2_request *request)
 {
-    return request->is_open && !request->reset && !request->reset_waits && !request->responded;
+    return request->is_open && !request->reset && !request->responded;
 }
 
 void h2_respond(struct h2 *h2, struct h2_request *request, const struct h2_response *response)
@@ -237,7 +239,6 @@ void h2_consumed(struct h2 *h2, struct h2_request *request, size_t bytes)
 
 static void submit_reset(struct h2 *h2, struct h2_request *request, uint32_t code)
 {
-    request->reset = true;
     request->reset_waits = false;
     nghttp2_submit_rst_stream(h2->session, NGHTTP2_FLAG_NONE, request->id, code);
 }
@@ -245,8 +246,9 @@ static void submit_reset(struct h2 *h2, struct h2_request *request, uint32_t cod
 /* The library sends no head of a stream whose reset it knows of: so that waits for the head. */
 void h2_reset(struct h2 *h2, struct h2_request *request, uint32_t code)
 {
-    if (!request->is_open || request->reset || request->reset_waits)
+    if (!request->is_open || request->reset)
         return;
+    request->reset = true;
     if (request->heads_queued == 0) {
         submit_reset(h2, request, code);
         return;
@@ -279,8 +281,10 @@ static int on_frame_not_sent(nghttp2_session *session, const nghttp2_frame *fram
     if (frame->hd.type != NGHTTP2_HEADERS || request == NULL)
         return 0;
     head_has_left(h2, frame->hd.stream_id);
-    if (error == NGHTTP2_ERR_FRAME_SIZE_ERROR && !request->reset)
+    if (error == NGHTTP2_ERR_FRAME_SIZE_ERROR && !request->reset) {
+        request->reset = true;
         submit_reset(h2, request, H2_INTERNAL_ERROR);
+    }
     return 0;
 }
 

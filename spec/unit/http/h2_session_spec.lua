@@ -144,12 +144,22 @@ describe("h2 content (RFC 9113 section 8.1)", function()
     end)
   end
 
-  it("resets the stream for more than Content-Length, of which nothing is given", function()
+  it("resets the stream for more than Content-Length, and gives nothing of that frame", function()
+    for _, frame in ipairs({ frames.data(1, "ef"), frames.data(1, "ef", true),
+      frames.frame("DATA", frames.PADDED, 1, "\2ef\0\0") }) do
+      h2_probe.each_way(nil, nil, function(peer, feed, how)
+        assert(feed(post(1, { { "content-length", "5" } }) .. frames.data(1, "abcd") .. frame))
+        assert.same({ "head 1", "data 1 abcd" }, peer:happened(), how)
+        assert.same({ "RST_STREAM 1 PROTOCOL_ERROR" }, peer:sent(), how)
+      end)
+    end
+  end)
+
+  it("may have padding beyond Content-Length", function()
     h2_probe.each_way(nil, nil, function(peer, feed, how)
-      assert(feed(post(1, { { "content-length", "5" } }) .. frames.data(1, "abcde")
-        .. frames.data(1, "f")))
-      assert.same({ "head 1", "data 1 abcde" }, peer:happened(), how)
-      assert.same({ "RST_STREAM 1 PROTOCOL_ERROR" }, peer:sent(), how)
+      assert(feed(post(1, { { "content-length", "5" } })
+        .. frames.frame("DATA", frames.PADDED | frames.END_STREAM, 1, "\4hello\0\0\0\0")))
+      assert.same({ "head 1", "data 1 hello", "ended 1" }, peer:happened(), how)
     end)
   end)
 
@@ -275,7 +285,8 @@ describe("h2 streams", function()
       assert(feed(frames.settings() .. frames.request(1) .. post(3) .. frames.request(5)
         .. post(7) .. frames.data(7, "x", true)))
       assert.same({ "head 1", "head 3" }, peer:happened(), how)
-      assert.same({ "RST_STREAM 5 REFUSED_STREAM", "RST_STREAM 7 REFUSED_STREAM" }, peer:sent(), how)
+      assert.same({ "RST_STREAM 5 REFUSED_STREAM", "RST_STREAM 7 REFUSED_STREAM" },
+        peer:sent(), how)
       assert.equal(2, peer.session:state().streams)
       peer.session:respond(1, { no_content = true })
       assert.same({ "HEADERS 1 ." }, peer:sent(), how)
