@@ -12,6 +12,9 @@ struct carrier {
     /* As exchange_content, for content that is neither held nor at its end. */
     int (*content)(struct exchange *exchange, struct span *data);
 
+    /* So much of what content has returned was used up; less than nothing: it was given back. */
+    void (*used)(struct exchange *exchange, ssize_t bytes);
+
     /* Whether some of the content is here already: then nobody waits for 100 (Continue). */
     bool (*has_bytes)(const struct exchange *exchange);
 

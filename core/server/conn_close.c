@@ -34,7 +34,8 @@ enum reason conn_close_word(const struct exchange *exchange, enum conn_close_rea
     case CLOSE_RESET:
         if (exchange == NULL || exchange->phase == EXCHANGE_HEAD)
             return REASON_NONE;
-        return exchange->handed ? REASON_CONNECTION_DROPPED : REASON_CLIENT_RESET;
+        return exchange->handed || exchange->phase == EXCHANGE_FINISHED ? REASON_CONNECTION_DROPPED
+                                                                        : REASON_CLIENT_RESET;
     case CLOSE_ABORTED:
         return REASON_REQUEST_CANCELLED;
     case CLOSE_PROXY_HEADER:

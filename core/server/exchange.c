@@ -274,15 +274,23 @@ static int content_begin(struct exchange *exchange)
     return 0;
 }
 
+static int give_run(struct exchange *exchange, struct span run)
+{
+    exchange->last_run = run;
+    if (exchange->conn)
+        exchange->carrier->used(exchange, (ssize_t)run.len);
+    return H1_DATA;
+}
+
 int exchange_content(struct exchange *exchange, struct span *data)
 {
     int code;
 
     *data = SPAN_NONE;
     if (buf_len(&exchange->held) > 0) {
-        exchange->last_run = *data = buf_span(&exchange->held);
+        *data = buf_span(&exchange->held);
         exchange->held.head = exchange->held.tail;
-        return H1_DATA;
+        return give_run(exchange, *data);
     }
     exchange->held.head = exchange->held.tail = 0; /* the next run does not come from there */
     if (exchange->content_phase == CONTENT_ENDED)
@@ -301,8 +309,7 @@ int exchange_content(struct exchange *exchange, struct span *data)
     exchange->content_bytes += data->len;
     if (exchange->content_bytes > (uint64_t)exchange->max_content)
         return exchange_content_failed(exchange, ERR_TOO_LARGE);
-    exchange->last_run = *data;
-    return H1_DATA;
+    return give_run(exchange, *data);
 }
 
 void exchange_unread(struct exchange *exchange, size_t bytes)
@@ -312,6 +319,8 @@ void exchange_unread(struct exchange *exchange, size_t bytes)
     CHECK(bytes <= run.len);
     if (bytes == 0)
         return;
+    if (exchange->conn)
+        exchange->carrier->used(exchange, -(ssize_t)bytes);
     if (exchange->held.tail > 0) {
         exchange->held.head -= (uint32_t)bytes; /* the run came from there */
         return;
@@ -570,6 +579,8 @@ int exchange_block(struct exchange *exchange, bool for_content, int ms)
 {
     if (exchange->conn == NULL)
         return ERR_CLOSED;
+    if (exchange->stream)
+        session_credit(exchange->stream); /* the loop does not turn meanwhile */
     int code = conn_block(exchange->conn, for_content, ms);
 
     /* Nobody waits when the caller does no more: no time limit of the connection runs for it. */

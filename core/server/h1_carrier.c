@@ -31,6 +31,13 @@ static int h1_content(struct exchange *exchange, struct span *data)
     }
 }
 
+/* The connection is read on when a run is asked for. */
+static void h1_used(struct exchange *exchange, ssize_t bytes)
+{
+    (void)exchange;
+    (void)bytes;
+}
+
 static bool h1_has_bytes(const struct exchange *exchange)
 {
     return conn_bytes(exchange->conn).len > 0;
@@ -191,6 +198,7 @@ static void h1_drop_rest(struct exchange *exchange)
 
 const struct carrier h1_carrier = {
     .content = h1_content,
+    .used = h1_used,
     .has_bytes = h1_has_bytes,
     .head = h1_head,
     .interim = h1_interim,

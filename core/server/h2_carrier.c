@@ -21,8 +21,6 @@ static int h2_content(struct exchange *exchange, struct span *data)
     if (buf_len(&stream->in) > 0) {
         *data = buf_span(&stream->in);
         stream->in.head = stream->in.tail; /* the bytes stay where they are until more come */
-        h2_consumed(stream->session->h2, &stream->request, data->len);
-        conn_send_soon(conn);
         return H1_DATA;
     }
     stream->in.head = stream->in.tail = 0;
@@ -35,6 +33,16 @@ static int h2_content(struct exchange *exchange, struct span *data)
     if (exchange->limit_entity_body_ms < conn->server->timer_ms)
         timeouts_look(conn); /* no other wait was so short: the timer does not know of it */
     return ERR_AGAIN;
+}
+
+/* What is given back at once is not credited in between. */
+static void h2_used(struct exchange *exchange, ssize_t bytes)
+{
+    struct h2_stream *stream = exchange->stream;
+
+    stream->used_bytes += (size_t)bytes;
+    session_look(stream);
+    conn_send_soon(exchange->conn);
 }
 
 static bool h2_has_bytes(const struct exchange *exchange)
@@ -63,8 +71,7 @@ void h2_carrier_send_head(struct exchange *exchange, bool is_all)
     struct h2_response response = {
         .status = exchange->status,
         .fields = &exchange->fields,
-        .length =
-            exchange_has_no_content(exchange) && exchange->status != 304 ? -1 : exchange->length,
+        .length = exchange_has_no_content(exchange) ? -1 : exchange->length,
         .no_content = is_all,
         .date = exchange_date(exchange),
         .server = exchange_server_name(exchange),
@@ -173,6 +180,7 @@ static void h2_drop_rest(struct exchange *exchange)
 
 const struct carrier h2_carrier = {
     .content = h2_content,
+    .used = h2_used,
     .has_bytes = h2_has_bytes,
     .head = h2_head,
     .interim = h2_interim,

@@ -80,10 +80,29 @@ void server_report(struct conn *conn, const struct exchange *exchange, const str
     log_end(&line);
 }
 
+/* What conn_close.c says of a connection. */
+static void log_stream_closed(const struct conn *conn, const struct exchange *exchange,
+                              enum reason reason)
+{
+    struct log_line line;
+    char peer[NET_ADDR_TEXT], id[EXCHANGE_ID_BYTES];
+
+    net_addr_text(&conn->peer, peer);
+    log_begin(&line, LOG_DEBUG, "stream_closed", NULL);
+    log_str(&line, "reason", reason_name(reason));
+    log_int(&line, "connection", (int64_t)conn->number);
+    log_int(&line, "stream", exchange->stream->request.id);
+    log_span(&line, "request", span_of(id, exchange_id(exchange, id)));
+    log_str(&line, "peer", peer);
+    log_end(&line);
+}
+
 void server_report_drop(struct conn *conn, const struct exchange *exchange, enum reason reason)
 {
     count(conn->server, exchange ? exchange->app : NULL, reason);
     log_entry(conn, exchange, reason, 0);
+    if (exchange && exchange->stream && log_wants(LOG_DEBUG))
+        log_stream_closed(conn, exchange, reason);
 }
 
 void server_report_broken(struct conn *conn, const struct refusal *why)

@@ -110,7 +110,7 @@ enum conn_close_reason {
     CLOSE_DONE, /* Connection: close, or HTTP/1.0 */
     CLOSE_PROXY_HEADER,
     CLOSE_PROTOCOL, /* HTTP/2: the peer broke the rules, or went beyond a limit */
-    CLOSE_TLS, /* the handshake failed */
+    CLOSE_TLS,      /* the handshake failed */
     CLOSE_ABORTED,
     CLOSE_BUSY, /* a 503 without words: http_503_verbosity basic */
     CLOSE_HEADER_WAIT,

@@ -166,6 +166,8 @@ static size_t on_pull(void *owner, struct h2_request *request, char *into, size_
         list_remove(&stream->sending);
         stream->pressure_ms = 0;
         stream->all_pulled = stream->out_ended;
+        if (stream->ignores_rest)
+            stream->stamp_ms = loop_now_ms(stream->session->conn->server->loop);
         *more = stream->out_ended && !stream->resets ? H2_LAST : H2_LATER;
     }
     if (bytes == have || buf_len(&stream->out) < OUT_HIGH_BYTES / 2)
@@ -292,6 +294,15 @@ void session_receive(struct session *session, struct span in)
 
 /* ---- acting on it ---- */
 
+/* A request that breaks the rules has its stream reset by the library, often before its head is
+ * complete. */
+static enum reason word_of_closed(const struct h2_stream *stream)
+{
+    if (stream->request.reset)
+        return REASON_H2_PROTOCOL;
+    return stream->has_head ? REASON_CLIENT_RESET : conn_close_word(stream->exchange, CLOSE_RESET);
+}
+
 /* The peer has reset it, or it has ended on both sides. */
 static void run_closed(struct h2_stream *stream)
 {
@@ -307,11 +318,26 @@ static void run_closed(struct h2_stream *stream)
         exchange_done(exchange);
         return;
     }
-    enum reason word = conn_close_word(exchange, CLOSE_RESET);
+    enum reason word = word_of_closed(stream);
 
     if (word != REASON_NONE)
         server_report_drop(conn, exchange, word);
     exchange_detach(exchange, ERR_RESET);
+}
+
+/*
+ * What the message would have had over HTTP/1.1, where handlers look for it: a Host field, and one
+ * Cookie field (RFC 9113 sections 8.3.1 and 8.2.3).
+ */
+static void complete_fields(struct request_head *head)
+{
+    struct fields *fields = &head->fields;
+    const struct field *cookie = fields_find_id(fields, FIELD_COOKIE, 0);
+
+    if (cookie && fields_find_id(fields, FIELD_COOKIE, (uint32_t)(cookie - fields->at) + 1))
+        fields_set(fields, cookie->name, fields_combined(fields, cookie->name));
+    if (fields_find_id(fields, FIELD_HOST, 0) == NULL)
+        fields_add(fields, SPAN("host"), head->host);
 }
 
 static void run_head(struct h2_stream *stream)
@@ -320,10 +346,12 @@ static void run_head(struct h2_stream *stream)
 
     stream->has_head = false;
     stream->stamp_ms = loop_now_ms(exchange->server->loop);
-    if (stream->request.refusal.status)
+    if (stream->request.refusal.status) {
         exchange_refuse(exchange, &stream->request.refusal);
-    else
-        exchange_begin(exchange);
+        return;
+    }
+    complete_fields(&exchange->head);
+    exchange_begin(exchange);
 }
 
 static void run_bytes(struct h2_stream *stream)
@@ -346,6 +374,12 @@ static void run_sent(struct h2_stream *stream)
         h2_reset(stream->session->h2, &stream->request, stream->reset_code);
 }
 
+void session_credit(struct h2_stream *stream)
+{
+    h2_consumed(stream->session->h2, &stream->request, stream->used_bytes);
+    stream->used_bytes = 0;
+}
+
 /*
  * One thing at a time, since each may free the stream, or the session's connection: what is left
  * puts the stream back into the list.
@@ -355,6 +389,7 @@ static void run_stream(struct h2_stream *stream)
     struct exchange *exchange = stream->exchange;
     bool attached = is_attached(stream);
 
+    session_credit(stream);
     if (stream->is_closed) {
         run_closed(stream);
     } else if (attached && stream->has_head) {
@@ -396,11 +431,26 @@ bool session_has_more(const struct session *session)
     return h2_wants_send(session->h2) || !list_empty(&session->news);
 }
 
+/* What a handler may still say; all else is said. */
+static bool has_unfinished(const struct session *session)
+{
+    for (struct list *node = session->streams.next; node != &session->streams; node = node->next) {
+        const struct h2_stream *stream = LIST_OWNER(node, struct h2_stream, node);
+
+        if (is_attached(stream) && stream->exchange->phase < EXCHANGE_FINISHED)
+            return true;
+    }
+    return false;
+}
+
+/* A peer that has ended its side opens no window any more: what waits for one waits for ever. */
 bool session_is_over(const struct session *session)
 {
     if (session->broken)
         return true;
-    return session->active == 0 && (session->conn->peer_ended || h2_is_over(session->h2));
+    if (session->conn->peer_ended)
+        return !has_unfinished(session);
+    return session->active == 0 && h2_is_over(session->h2);
 }
 
 /* ---- the end ---- */

@@ -19,6 +19,7 @@ struct h2_stream {
     struct exchange *exchange; /* NULL: freed, and the session has yet to forget the stream */
     struct h2_request request;
     struct buf in;       /* content that the handler has not read; at most the stream's window */
+    size_t used_bytes;   /* of what came, and the peer does not know of it */
     struct buf out;      /* content that the peer has not room for; at most OUT_HIGH_BYTES */
     int64_t stamp_ms;    /* when the current wait began */
     int64_t pressure_ms; /* since when there is more in out than the peer takes; 0: there is not */
@@ -79,6 +80,9 @@ void session_drain(struct session *session);
 /* Something has changed that session_run should look at. */
 void session_look(struct h2_stream *stream);
 
+/* The peer may send as much again as was used up. */
+void session_credit(struct h2_stream *stream);
+
 /* Breaks one stream off: reported, reset, and the handler is told. */
 void session_drop(struct h2_stream *stream, enum conn_close_reason reason);
 
@@ -87,7 +91,7 @@ void session_drop(struct h2_stream *stream, enum conn_close_reason reason);
 void session_drop_rest(struct h2_stream *stream, uint32_t code);
 void session_ignore_rest(struct h2_stream *stream);
 
-/* That has waited for long enough. */
+/* That while is over. */
 void session_reset_now(struct h2_stream *stream);
 
 /* All is sent but what the peer's windows hold back: from now on its rate counts. */

@@ -176,7 +176,7 @@ static void consider_stream(struct due *all, struct h2_stream *stream, int64_t n
         consider(&due, DUE_MIN_SEND, judge_stream(stream, now), 0);
     else if (stream->resets && stream->pressure_ms != 0)
         consider(&due, DUE_LINGER, LINGER_MS, now - stream->pressure_ms);
-    else if (stream->ignores_rest && !stream->request.ended)
+    else if (stream->ignores_rest && stream->all_pulled && !stream->request.ended)
         consider(&due, DUE_LINGER, settings_of(stream->session->conn)->timeout_drain_entity_body_ms,
                  now - stream->stamp_ms);
     if (exchange && exchange->conn && exchange->phase > EXCHANGE_HEAD &&

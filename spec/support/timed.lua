@@ -61,7 +61,7 @@ end
 function timed.assert_told(s, reason, status, times)
   times = times or 1
   local line = status and ("request_refused [^\n]*status=%d reason=%s "):format(status, reason)
-    or ("connection_closed [^\n]*reason=%s "):format(reason)
+    or ("%%a+_closed [^\n]*reason=%s "):format(reason) -- a connection, or a stream
   await(("%d lines of %s"):format(times, reason), function()
     return occurrences(s:stderr(), line) >= times
   end)
