@@ -264,7 +264,8 @@ static bool asks_for_h2(struct conn *conn)
 {
     const struct request_head *head = &conn->exchange->head;
 
-    return fields_has_token(&head->fields, FIELD_UPGRADE, SPAN("h2c")) &&
+    return conn->server->settings->h2_cleartext && /* else no field is looked at */
+           fields_has_token(&head->fields, FIELD_UPGRADE, SPAN("h2c")) &&
            fields_has_token(&head->fields, FIELD_CONNECTION, SPAN("upgrade")) &&
            fields_has_token(&head->fields, FIELD_CONNECTION, SPAN("http2-settings")) &&
            !request_is_http10(head) && head->framing == FRAMING_NONE && may_speak_h2c(conn);
