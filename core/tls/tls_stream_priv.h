@@ -22,6 +22,7 @@ struct tls_stream {
     uint8_t wanted; /* events */
     bool is_established, is_failed;
     bool failure_told; /* to the owner */
+    bool has_begun;    /* the peer has sent something */
     bool input_over;   /* the socket's end has come */
     bool is_over;      /* the peer has said that it ends, or has ended */
     bool ends_output;  /* no more is written once unsent is empty */
