@@ -100,11 +100,11 @@ static size_t asked_name(SSL *ssl, char out[TLS_NAME_MOST + 1])
 
 static int on_hello(SSL *ssl, int *alert, void *argument)
 {
-    struct tls_stream *stream = SSL_get_app_data(ssl);
+    const struct tls *tls = argument;
+    struct tls_stream *stream = tls->active;
     const struct tls_profile *profile;
     char name[TLS_NAME_MOST + 1];
 
-    (void)argument;
     profile = tls_find(tls_stream_generation(stream), tls_stream_local(stream),
                        span_of(name, asked_name(ssl, name)));
     if (profile == NULL) {
@@ -147,7 +147,7 @@ static int on_alpn(SSL *ssl, const unsigned char **chosen, unsigned char *length
 static int on_ticket(SSL *ssl, unsigned char *name, unsigned char *iv, EVP_CIPHER_CTX *cipher,
                      EVP_MAC_CTX *mac, int seals)
 {
-    const struct tls *tls = tls_stream_tls(SSL_get_app_data(ssl));
+    const struct tls *tls = SSL_CTX_get_app_data(SSL_get_SSL_CTX(ssl));
 
     return tls_tickets_use(&tls->tickets, name, iv, cipher, mac, seals);
 }
@@ -171,7 +171,7 @@ static unsigned alpn_extension(const char *names, unsigned char *out)
 /* ---- the worker's ---- */
 
 /* NULL when OpenSSL cannot work. */
-static SSL_CTX *front_new(const struct tls *tls)
+static SSL_CTX *front_new(struct tls *tls)
 {
     SSL_CTX *front = SSL_CTX_new(TLS_server_method());
 
@@ -183,7 +183,8 @@ static SSL_CTX *front_new(const struct tls *tls)
     }
     if (tls->ktls)
         SSL_CTX_set_options(front, SSL_OP_ENABLE_KTLS);
-    SSL_CTX_set_client_hello_cb(front, on_hello, NULL);
+    SSL_CTX_set_app_data(front, tls);
+    SSL_CTX_set_client_hello_cb(front, on_hello, tls);
     SSL_CTX_set_tlsext_servername_callback(front, on_name);
     SSL_CTX_set_tlsext_ticket_key_evp_cb(front, on_ticket);
     return front;
@@ -201,6 +202,7 @@ static struct tls_generation *generation_new(struct tls *tls, struct tls_profile
     for (unsigned i = 0; i < count; i++) {
         generation->profiles[i] = profiles[i];
         generation->asks_clients |= profiles[i]->client != TLS_CLIENT_NONE;
+        SSL_CTX_set_app_data(profiles[i]->ctx, tls);
         SSL_CTX_set_alpn_select_cb(profiles[i]->ctx, on_alpn, tls);
     }
     return generation;
@@ -236,9 +238,8 @@ struct tls *tls_new(const struct tls_parts *parts, struct err_text *why)
     tls->alpn_length = alpn_extension(parts->alpn, tls->alpn);
     tls->ktls = kernel_has_tls();
     tls->socket_bio = parts->socket_bio || tls->ktls;
-    tls->bio_method = tls_bio_method_new();
     tls->now = generation_new(tls, NULL, 0);
-    if (tls->bio_method && tls->now->front && tls_tickets_rotate(&tls->tickets) == 0)
+    if (tls_bio_open(tls) && tls->now->front && tls_tickets_rotate(&tls->tickets) == 0)
         return tls;
     ERR_clear_error();
     tls_free(tls);
@@ -251,7 +252,7 @@ void tls_free(struct tls *tls)
     if (tls == NULL)
         return;
     tls_generation_unref(tls->now);
-    BIO_meth_free(tls->bio_method);
+    tls_bio_close(tls);
     buf_fini(&tls->sealed);
     OPENSSL_cleanse(tls, sizeof(*tls));
     mem_free(tls);

@@ -25,14 +25,18 @@ struct tls_generation {
     bool asks_clients; /* some binding does, so that they may differ in that */
 };
 
+struct tls_stream;
+
 struct tls {
     struct tls_parts parts;
     struct tls_generation *now;
     struct tls_tickets tickets;
     unsigned char alpn[TLS_ALPN_MOST]; /* as in the extension: each with its length before it */
     unsigned alpn_length;
-    BIO_METHOD *bio_method; /* tls_bio.c */
+    BIO_METHOD *bio_method;
+    BIO *bio; /* tls_bio.c */
     bool socket_bio, ktls;
+    struct tls_stream *active; /* on whose behalf OpenSSL has been called last */
 
     /* Shared by all connections; each is empty but while one of them reads or writes. */
     struct span received; /* from the socket, for OpenSSL to read */
@@ -52,13 +56,13 @@ void tls_generation_unref(struct tls_generation *generation);
 const struct tls_profile *tls_find(const struct tls_generation *generation,
                                    const struct net_addr *local, struct span host);
 
-/* tls_bio.c: a BIO whose reads come from tls->received and whose writes go to tls->sealed. */
-BIO_METHOD *tls_bio_method_new(void);
+/* tls_bio.c: the BIO of all connections; its reads come from tls->received, its writes go to
+ * tls->sealed. False when OpenSSL has no memory. */
+bool tls_bio_open(struct tls *tls);
+void tls_bio_close(struct tls *tls);
 
 /* Whether no more is to come, for tls_bio.c; tls_stream.c knows. */
-struct tls_stream;
 bool tls_stream_input_over(const struct tls_stream *stream);
-struct tls *tls_stream_tls(const struct tls_stream *stream);
 
 /* tls_stream.c, for the callbacks of a handshake */
 const struct net_addr *tls_stream_local(const struct tls_stream *stream);

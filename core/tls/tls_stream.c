@@ -31,11 +31,6 @@ bool tls_stream_input_over(const struct tls_stream *self)
     return self->input_over;
 }
 
-struct tls *tls_stream_tls(const struct tls_stream *self)
-{
-    return self->tls;
-}
-
 const struct net_addr *tls_stream_local(const struct tls_stream *self)
 {
     return &self->local;
@@ -49,6 +44,13 @@ const struct tls_generation *tls_stream_generation(const struct tls_stream *self
 void tls_stream_choose(struct tls_stream *self, const struct tls_profile *profile)
 {
     self->profile = profile;
+}
+
+/* Before each call of OpenSSL: whose callbacks are called, and no error of before. */
+static void enter(struct tls_stream *self)
+{
+    self->tls->active = self;
+    ERR_clear_error();
 }
 
 /* ---- events ---- */
@@ -104,7 +106,6 @@ static int send_unsent(struct tls_stream *self)
 
     if (buf_len(&self->unsent) == 0)
         return 0;
-    self->holds_back = false;
     sent = send(fd_of(self), buf_span(&self->unsent).at, buf_len(&self->unsent), MSG_NOSIGNAL);
     if (sent < 0)
         return err_from_errno(errno);
@@ -138,28 +139,6 @@ static int send_sealed(struct tls_stream *self)
     }
     buf_consume(&self->tls->sealed, sealed.len);
     return code;
-}
-
-/*
- * The end of a handshake leaves a ticket. When a request came with it, the answer follows in this
- * turn, and takes the ticket along: a call fewer. Else it is sent when the loop comes round.
- */
-static void hold_back(struct tls_stream *self)
-{
-    struct span sealed = buf_span(&self->tls->sealed);
-
-    self->holds_back = sealed.len > 0 && buf_len(&self->unsent) == 0;
-    if (!self->holds_back)
-        return;
-    buf_append(&self->unsent, sealed);
-    buf_consume(&self->tls->sealed, sealed.len);
-}
-
-static void release_held(struct tls_stream *self)
-{
-    self->holds_back = false;
-    buf_append(&self->tls->sealed, buf_span(&self->unsent));
-    buf_fini(&self->unsent);
 }
 
 /* ---- failing ---- */
@@ -220,12 +199,42 @@ static ssize_t read_failed(struct tls_stream *self, char *into, size_t room)
     return got == 0 ? 0 : ERR_AGAIN;
 }
 
+/* ---- the ticket ---- */
+
+/*
+ * Seals the one ticket of TLS 1.3, which may be sent at any time after the handshake: beside the
+ * first answer it costs no write of its own. OpenSSL sets up both of its buffers for that; the look
+ * for bytes that are not there makes it give back the one for reading.
+ */
+static void give_ticket(struct tls_stream *self)
+{
+    char nothing;
+
+    if (self->has_ticket)
+        return;
+    self->has_ticket = true;
+    if (SSL_version(self->ssl) != TLS1_3_VERSION)
+        return;
+    enter(self);
+    if (SSL_new_session_ticket(self->ssl) == 1) {
+        SSL_do_handshake(self->ssl);
+        SSL_peek(self->ssl, &nothing, 1);
+    }
+    ERR_clear_error();
+}
+
 /* ---- reading ---- */
 
-static void established(struct tls_stream *self)
+/*
+ * A client that has not sent its request yet may be waiting for a word of ours to do so: without
+ * one its Nagle and our delayed acknowledgement would add up to 40 ms.
+ */
+static void established(struct tls_stream *self, bool has_request)
 {
     self->is_established = true;
     count(self, SSL_session_reused(self->ssl) ? TLS_HANDSHAKE_RESUMED : TLS_HANDSHAKE_FULL);
+    if (!has_request)
+        give_ticket(self);
 }
 
 /* Gives OpenSSL what there is to read: what was kept, else what the socket has. 0 or an error. */
@@ -242,6 +251,7 @@ static int receive(struct tls_stream *self, size_t room)
     if (got < 0)
         return err_from_errno(errno);
     self->input_over = got == 0;
+    self->has_begun |= got > 0;
     tls->received = span_of(tls->incoming, (size_t)got);
     return 0;
 }
@@ -271,7 +281,7 @@ static size_t open_records(struct tls_stream *self, char *into, size_t room, int
         size_t opened = 0;
         int rc;
 
-        ERR_clear_error();
+        enter(self);
         rc = SSL_read_ex(self->ssl, into + used, room - used, &opened);
         if (rc == 1) {
             used += opened;
@@ -281,12 +291,6 @@ static size_t open_records(struct tls_stream *self, char *into, size_t room, int
         break;
     }
     return used;
-}
-
-/* Whether the peer has sent anything. */
-static bool has_begun(const struct tls_stream *self)
-{
-    return self->is_established || BIO_number_read(SSL_get_rbio(self->ssl)) > 0;
 }
 
 /* After OpenSSL has said that it cannot go on: 0 at the peer's end, or an error. */
@@ -307,7 +311,7 @@ static ssize_t judge_end(struct tls_stream *self, int end)
     default:
         break;
     }
-    if (self->input_over && !has_begun(self)) {
+    if (self->input_over && !self->has_begun) {
         self->is_over = true; /* it came and went */
         return 0;
     }
@@ -325,7 +329,7 @@ static ssize_t tls_read(struct stream *stream, char *into, size_t room)
     if (self->is_failed)
         return read_failed(self, into, room);
     code = receive(self, room);
-    if (code == ERR_RESET && !self->is_established && has_begun(self)) {
+    if (code == ERR_RESET && !self->is_established && self->has_begun) {
         fail(self);
         return read_failed(self, into, room);
     }
@@ -333,13 +337,12 @@ static ssize_t tls_read(struct stream *stream, char *into, size_t room)
         return code;
     self->write_blocks_read = false;
     used = open_records(self, into, room, &end);
-    if (!self->own_bio)
+    if (!self->own_bio) {
         self->input_over |= BIO_eof(SSL_get_rbio(self->ssl));
-    if (!self->is_established && SSL_is_init_finished(self->ssl)) {
-        established(self);
-        if (used > 0 && self->own_bio)
-            hold_back(self);
+        self->has_begun |= BIO_number_read(SSL_get_rbio(self->ssl)) > 0;
     }
+    if (!self->is_established && SSL_is_init_finished(self->ssl))
+        established(self, used > 0);
     code = end == SSL_ERROR_NONE ? 0 : judge_end(self, end);
     keep_rest(self);
     if (self->ssl)
@@ -402,7 +405,7 @@ static ssize_t seal(struct tls_stream *self, struct span plain)
     size_t sealed = 0;
     int rc;
 
-    ERR_clear_error();
+    enter(self);
     rc = SSL_write_ex(self->ssl, plain.at, plain.len, &sealed);
     if (rc == 1)
         return (ssize_t)sealed;
@@ -459,11 +462,10 @@ static ssize_t tls_write(struct stream *stream, const struct span *parts, int co
         return ERR_RESET;
     if (!self->is_established)
         return ERR_AGAIN;
-    if (self->holds_back)
-        release_held(self);
     code = send_unsent(self);
     if (code < 0)
         return code;
+    give_ticket(self);
     used = self->owed;
     self->owed = 0;
     skip(&cursor, used);
@@ -509,7 +511,7 @@ static void say_end(struct tls_stream *self)
     if (self->ssl == NULL || !self->is_established ||
         (SSL_get_shutdown(self->ssl) & SSL_SENT_SHUTDOWN))
         return;
-    ERR_clear_error();
+    enter(self);
     SSL_shutdown(self->ssl);
     ERR_clear_error();
     send_sealed(self);
@@ -567,13 +569,12 @@ static const struct stream_type tls_type = {
 
 static bool set_bio(struct tls_stream *self)
 {
-    BIO *bio =
-        self->own_bio ? BIO_new(self->tls->bio_method) : BIO_new_socket(fd_of(self), BIO_NOCLOSE);
+    BIO *bio = self->own_bio ? self->tls->bio : BIO_new_socket(fd_of(self), BIO_NOCLOSE);
 
     if (bio == NULL)
         return false;
     if (self->own_bio)
-        BIO_set_data(bio, self);
+        BIO_up_ref(bio);
     SSL_set_bio(self->ssl, bio, bio);
     return true;
 }
@@ -590,12 +591,12 @@ struct stream *tls_stream_new(struct tls *tls, struct loop *loop, int fd,
     self->loop = loop;
     self->local = *local;
     self->own_bio = !tls->socket_bio || received.len > 0; /* a socket gives nothing back */
+    self->has_begun = received.len > 0;
     buf_append(&self->kept, received);
     ev_io_set(&self->io.watcher, fd, 0);
     loop_call_init(&self->again, on_again);
     self->ssl = SSL_new(self->generation->front);
     CHECK(self->ssl != NULL && set_bio(self));
-    SSL_set_app_data(self->ssl, self);
     SSL_set_accept_state(self->ssl);
     return &self->stream;
 }
@@ -659,7 +660,7 @@ int tls_stream_ask_certificate(struct stream *stream)
         return ERR_STATE;
     if (SSL_version(self->ssl) != TLS1_3_VERSION || span_eq(tls_stream_alpn(stream), SPAN("h2")))
         return ERR_UNSUPPORTED;
-    ERR_clear_error();
+    enter(self);
     SSL_set_verify(self->ssl, SSL_VERIFY_PEER, tls_verify_later);
     if (SSL_verify_client_post_handshake(self->ssl) != 1) {
         ERR_clear_error();

@@ -22,12 +22,13 @@ struct tls_stream {
     uint8_t wanted; /* events */
     bool is_established, is_failed;
     bool failure_told; /* to the owner */
+    bool has_begun;    /* the peer has sent something */
     bool input_over;   /* the socket's end has come */
     bool is_over;      /* the peer has said that it ends, or has ended */
     bool ends_output;  /* no more is written once unsent is empty */
     bool own_bio;      /* tls_bio.c, not OpenSSL's for sockets */
     bool is_asking;    /* for a certificate */
-    bool holds_back;   /* unsent is a ticket that waits for the first answer */
+    bool has_ticket;   /* the client got its ticket */
     bool write_blocks_read;
 };
 

@@ -204,7 +204,7 @@ describe("app:listen and app:unlisten", function()
   local refused = {
     { "listen", ROOT, "/app.lua names the prefix " .. ROOT .. " twice" },
     { "listen", URL:upper(), "/app.lua names the prefix " .. ROOT .. " twice" },
-    { "listen", ("https://%s:8612/"):format(IP), ": no certificate is for it" },
+    { "listen", ("https://%s:8612/"):format(IP), ": no certificate is for it: " },
     { "unlisten", URL .. "/other/", URL .. "/other/ is no prefix of " },
     { "unlisten", url(8612), url(8612) .. " is no prefix of " },
   }

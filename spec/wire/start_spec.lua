@@ -434,7 +434,7 @@ describe("a bad start", function()
     { "with bad urls by --set", { "serve", hello, "--set", "urls=ftp://x" }, 78,
       "moonquay: --set urls: ftp://x: the scheme must be http or https\n" },
     { "with an unknown setting", serve("--set=wrokers=1"), 78, "did you mean workers?" },
-    { "with https", serve("--urls", "https://localhost"), 78,
+    { "with https and no certificate", serve("--urls", "https://localhost"), 78,
       "--urls: https://localhost:443/: no certificate is for it" },
     { "with another scheme", serve("--urls", "localhost:80"), 78,
       "localhost:80: a prefix is scheme://host:port/path/" },
