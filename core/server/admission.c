@@ -179,14 +179,19 @@ static void enqueue(struct app *app, struct exchange *exchange)
     exchange->queued_ms = loop_now_ms(app->server->loop);
 }
 
+static bool still_has(const struct conn *conn, const struct exchange *exchange)
+{
+    return conn->exchange == exchange || (conn->session && session_has(conn->session, exchange));
+}
+
 /* A client that has only ended its side gets its answer, from a handler that knows. The exchange
- * may have ended with its connection, which is freed later. */
+ * may have ended, and with it the connection, which is freed later. */
 static void start_waiting(struct app *app, struct exchange *exchange)
 {
     struct conn *conn = exchange->conn;
 
     hand_over(app, exchange);
-    if (conn->exchange == exchange && conn->peer_ended)
+    if (conn->peer_ended && still_has(conn, exchange))
         exchange_cancel(exchange, ERR_CLOSED);
 }
 

@@ -659,19 +659,16 @@ void conn_look_for_peer(struct conn *conn)
         exchange_cancel(conn->exchange, ERR_CLOSED);
 }
 
-int conn_block(struct conn *conn, bool for_read, int ms)
+static int send_all(struct conn *conn)
 {
-    struct pollfd poll_for = {.fd = stream_descriptor(conn->stream)};
+    return conn->session ? conn_send_frames(conn) : conn_send(conn, NULL, 0);
+}
+
+/* Reads for somebody who blocks; what it brings over HTTP/2 is run later. */
+static int receive_blocked(struct conn *conn)
+{
     ssize_t got;
 
-    if ((conn->session ? conn_send_frames(conn) : conn_send(conn, NULL, 0)) < 0)
-        return ERR_RESET;
-    poll_for.events = for_read ? POLLIN : POLLOUT;
-    got = for_read && stream_pending(conn->stream) ? 1 : poll(&poll_for, 1, ms);
-    if (got == 0)
-        return ERR_TIMEOUT;
-    if (!for_read)
-        return conn->session ? conn_send_frames(conn) : conn_send(conn, NULL, 0);
     keep_view(conn);
     got = stream_read(conn->stream, buf_reserve(&conn->in, IN_AHEAD_BYTES), IN_AHEAD_BYTES);
     if (got == ERR_AGAIN)
@@ -683,13 +680,35 @@ int conn_block(struct conn *conn, bool for_read, int ms)
     buf_added(&conn->in, (size_t)got);
     conn->peer_ended |= got == 0;
     if (conn->session) {
-        session_receive(conn->session, buf_span(&conn->in)); /* what it brings is run later */
+        session_receive(conn->session, buf_span(&conn->in));
         buf_consume(&conn->in, buf_len(&conn->in));
         conn_send_soon(conn);
     } else if (got == 0) {
         exchange_cancel(conn->exchange, ERR_CLOSED);
     }
     return 0;
+}
+
+/* Over HTTP/2 room comes by what the peer sends, and the peer may wait for frames of ours. */
+int conn_block(struct conn *conn, bool for_read, int ms)
+{
+    struct pollfd poll_for = {.fd = stream_descriptor(conn->stream)};
+    int got;
+
+    if (send_all(conn) < 0)
+        return ERR_RESET;
+    if (for_read && stream_pending(conn->stream))
+        return receive_blocked(conn);
+    if (for_read || conn->session)
+        poll_for.events |= POLLIN;
+    if (conn->session ? buf_len(&conn->out) > 0 : !for_read)
+        poll_for.events |= POLLOUT;
+    got = poll(&poll_for, 1, ms);
+    if (got == 0)
+        return ERR_TIMEOUT;
+    if ((poll_for.revents & POLLOUT || !(poll_for.events & POLLIN)) && send_all(conn) < 0)
+        return ERR_RESET;
+    return poll_for.revents & ~POLLOUT && poll_for.events & POLLIN ? receive_blocked(conn) : 0;
 }
 
 struct net_addr conn_socket_local(struct conn *conn)

@@ -105,6 +105,8 @@ static int h2_room(struct exchange *exchange)
         return ERR_CLOSED;
     if (buf_len(&stream->out) < OUT_HIGH_BYTES / 2)
         return 0;
+    if (stream->is_closed || exchange->conn->peer_ended)
+        return ERR_CLOSED;
     exchange->wants_room = true;
     return ERR_AGAIN;
 }

@@ -431,6 +431,14 @@ bool session_has_more(const struct session *session)
     return h2_wants_send(session->h2) || !list_empty(&session->news);
 }
 
+bool session_has(const struct session *session, const struct exchange *exchange)
+{
+    for (struct list *node = session->streams.next; node != &session->streams; node = node->next)
+        if (LIST_OWNER(node, struct h2_stream, node)->exchange == exchange)
+            return true;
+    return false;
+}
+
 /* What a handler may still say; all else is said. */
 static bool has_unfinished(const struct session *session)
 {
@@ -455,7 +463,8 @@ bool session_is_over(const struct session *session)
 
 /* ---- the end ---- */
 
-/* Who waits for a handler gets none; who has one is told. False when there is nothing to do. */
+/* Who has a handler is told, and who waits for one when it has; what is no request yet becomes
+ * none. False when there is nothing to do. */
 static bool tell_of_end(struct h2_stream *stream)
 {
     struct exchange *exchange = stream->exchange;
@@ -464,8 +473,10 @@ static bool tell_of_end(struct h2_stream *stream)
         return false;
     if (exchange->handed)
         exchange_cancel(exchange, ERR_CLOSED);
-    else
+    else if (exchange->phase == EXCHANGE_HEAD)
         session_drop(stream, CLOSE_RESET);
+    else
+        return false;
     return true;
 }
 

@@ -77,6 +77,9 @@ void session_peer_ended(struct session *session);
 /* No more streams from the peer, as soon as it knows. */
 void session_drain(struct session *session);
 
+/* Whether a stream of it carries this exchange, which may be freed. */
+bool session_has(const struct session *session, const struct exchange *exchange);
+
 /* Something has changed that session_run should look at. */
 void session_look(struct h2_stream *stream);
 

@@ -88,7 +88,7 @@ function takers.DATA(self, frame)
   stream.body = stream.body .. frame.payload
   stream.pieces[#stream.pieces + 1] = #frame.payload
   stream.finished = frame.flags & frames.END_STREAM ~= 0
-  if self.credit and #frame.payload > 0 then
+  if self.credit and #frame.payload > 0 and not self.connection.half_closed then
     self:send(frames.window_update(0, #frame.payload))
     if frame.flags & frames.END_STREAM == 0 then
       self:send(frames.window_update(frame.id, #frame.payload))
@@ -111,7 +111,7 @@ function takers.SETTINGS(self, frame)
     return
   end
   self.settings = frame.values
-  if self.acks then
+  if self.acks and not self.connection.half_closed then
     self:send(frames.settings())
   end
 end
@@ -119,7 +119,7 @@ end
 function takers.PING(self, frame)
   if frame.flags & frames.ACK ~= 0 then
     self.pongs = self.pongs + 1
-  elseif self.acks then
+  elseif self.acks and not self.connection.half_closed then
     self:send(frames.ping(frame.payload, true))
   end
 end
