@@ -1,3 +1,6 @@
+-- HTTP/2 with clients of other people, without TLS and over it.
+local json = require("moonquay.core").json
+local localhost = require("spec.support.localhost")
 local peer = require("spec.support.peer")
 local server = require("spec.support.server")
 
@@ -69,26 +72,41 @@ app:get("/log", function() return table.concat(log, " ") end)
 return app
 ]]
 
-describe("HTTP/2 without TLS, with a real peer:", function()
-  local s, base
+-- How a client comes to HTTP/2: curl's words, and what Node needs to know.
+local function without_tls()
+  local s = server.start({ app = APP, options = { "--set", "h2.cleartext=true" } })
+  return s, { curl = { "--http2-prior-knowledge" }, node = {},
+    base = ("http://127.0.0.1:%d"):format(s.port) }
+end
+
+local store
+
+local function over_tls()
+  local s = store:start({ app = APP })
+  return s, { curl = { "--http2", "--cacert", store.authority }, base = s.base,
+    node = { ca = localhost.read(store.authority) } }
+end
+
+local function rules(begin)
+  local s, way
   setup(function()
-    s = server.start({ app = APP, options = { "--set", "h2.cleartext=true" } })
-    base = ("http://127.0.0.1:%d"):format(s.port)
+    s, way = begin()
   end)
   teardown(function()
-    s:stop()
+    assert.equal(0, s:stop())
   end)
 
-  local function run(argv, input)
-    for i, word in ipairs(argv) do
-      argv[i] = word:sub(1, 1) == "/" and base .. word or word
+  -- Runs a command; in more words each path becomes a URL.
+  local function run(argv, more, input)
+    for _, word in ipairs(more) do
+      argv[#argv + 1] = word:sub(1, 1) == "/" and way.base .. word or word
     end
     return peer.run(argv, input)
   end
 
   describe("curl", function()
     local function curl(words, input)
-      return run({ "curl", "-q", "-sS", "--max-time", "15", table.unpack(words) }, input)
+      return run({ "curl", "-q", "-sS", "--max-time", "15", table.unpack(way.curl) }, words, input)
     end
 
     local function body(words, input)
@@ -97,37 +115,19 @@ describe("HTTP/2 without TLS, with a real peer:", function()
       return result.stdout
     end
 
-    local PRIOR = "--http2-prior-knowledge"
-
-    it("begins with prior knowledge, or asks for an upgrade", function()
-      assert.equal("hello over HTTP/2", body({ PRIOR, "/hello" }))
-      assert.equal("hello over HTTP/2", body({ "--http2", "/hello" }))
-      assert.equal("hello over HTTP/1.1", body({ "--http1.1", "/hello" }))
-    end)
-
-    it("goes on after an upgrade", function()
-      local got = body({ "--http2", "-w", " %{http_version} %{num_connects}\n", "/hello",
-        "/hello" })
-      assert.equal("hello over HTTP/2 2 1\nhello over HTTP/2 2 0\n", got)
-    end)
-
-    it("is not upgraded with content", function()
-      assert.equal("abc 1.1", body({ "--http2", "-d", "abc", "-w", " %{http_version}", "/echo" }))
-    end)
-
     it("asks for the head alone", function()
-      local head = body({ PRIOR, "-I", "/large" })
+      local head = body({ "-I", "/large" })
       assert.matches("^HTTP/2 200 \r\n", head)
       assert.matches("\r\ncontent%-length: 5000000\r\n\r\n$", head)
     end)
 
     it("downloads what is large", function()
-      assert.equal(5000000, #body({ PRIOR, "/large" }))
+      assert.equal(5000000, #body({ "/large" }))
     end)
 
     it("uploads without a length", function()
       local data = ("0123456789\n"):rep(100000)
-      local got = body({ PRIOR, "-i", "-T", "-", "/echo" }, data)
+      local got = body({ "-i", "-T", "-", "/echo" }, data)
       assert.matches("\r\nx%-length: none\r\n", got)
       assert.matches("\r\nx%-method: PUT\r\n", got)
       assert.is_true(got:sub(-#data) == data)
@@ -135,7 +135,7 @@ describe("HTTP/2 without TLS, with a real peer:", function()
 
     it("waits for 100 before it uploads", function()
       local data = ("z"):rep(2000000)
-      local result = curl({ PRIOR, "-v", "--data-binary", "@-", "-H", "Expect: 100-continue",
+      local result = curl({ "-v", "--data-binary", "@-", "-H", "Expect: 100-continue",
         "--expect100-timeout", "14", "/echo" }, data)
       assert.equal(0, result.exit)
       assert.matches("HTTP/2 100", result.stderr)
@@ -143,38 +143,38 @@ describe("HTTP/2 without TLS, with a real peer:", function()
     end)
 
     it("learns of a refusal before it uploads", function()
-      local result = curl({ PRIOR, "--data-binary", "@-", "-H", "Expect: 100-continue",
+      local result = curl({ "--data-binary", "@-", "-H", "Expect: 100-continue",
         "--expect100-timeout", "14", "-w", " %{http_code} %{size_upload}", "/refused" },
         ("z"):rep(2000000))
       assert.matches(" 413 0$", result.stdout)
     end)
 
     it("reads a refusal while it uploads", function()
-      local result = curl({ PRIOR, "--data-binary", "@-", "-w", " %{http_code}", "/unread" },
+      local result = curl({ "--data-binary", "@-", "-w", " %{http_code}", "/unread" },
         ("z"):rep(8000000))
       assert.equal("not read 403", result.stdout)
     end)
 
     it("shows interim responses and trailers", function()
       local hints = "HTTP/2 103 \r\nlink: </a.css>; rel=preload\r\n\r\n"
-      assert.equal(hints .. "HTTP/2 200 ", body({ PRIOR, "-i", "/hints" }):sub(1, #hints + 11))
-      assert.matches("\r\n\r\ncontentx%-sum: 42\r\n", body({ PRIOR, "-i", "/trailers" }))
+      assert.equal(hints .. "HTTP/2 200 ", body({ "-i", "/hints" }):sub(1, #hints + 11))
+      assert.matches("\r\n\r\ncontentx%-sum: 42\r\n", body({ "-i", "/trailers" }))
     end)
 
     it("sees that an answer was broken off", function()
-      local result = curl({ PRIOR, "/broken" })
+      local result = curl({ "/broken" })
       assert.equal(92, result.exit)
       assert.matches("INTERNAL_ERROR", result.stderr)
     end)
 
     it("opens another connection behind the last answer", function()
-      local got = body({ PRIOR, "-w", " %{num_connects}\n", "/last", "/hello" })
+      local got = body({ "-w", " %{num_connects}\n", "/last", "/hello" })
       assert.equal("last 1\nhello over HTTP/2 1\n", got)
     end)
   end)
 
   it("nghttp gets many at once", function()
-    local result = run({ "nghttp", "-nvy", "-m", "20", "/hello", "/large", "/trailers" })
+    local result = run({ "nghttp", "-nvy", "-m", "20" }, { "/hello", "/large", "/trailers" })
     assert.equal(0, result.exit, result.stderr)
     local _, answers = result.stdout:gsub(":status: 200", "")
     assert.equal(60, answers)
@@ -183,7 +183,7 @@ describe("HTTP/2 without TLS, with a real peer:", function()
   end)
 
   it("h2load finds no request without its answer", function()
-    local result = run({ "h2load", "-n", "3000", "-c", "5", "-m", "50", "/hello" })
+    local result = run({ "h2load", "-n", "3000", "-c", "5", "-m", "50" }, { "/hello" })
     assert.matches("requests: 3000 total, 3000 started, 3000 done, 3000 succeeded, 0 failed",
       result.stdout)
     assert.matches("status codes: 3000 2xx, 0 3xx, 0 4xx, 0 5xx", result.stdout)
@@ -192,9 +192,9 @@ describe("HTTP/2 without TLS, with a real peer:", function()
   describe("Node", function()
     local PRELUDE = [[
 import http2 from "node:http2";
-const [base] = process.argv.slice(2);
+const [base, options] = process.argv.slice(2);
 const { NGHTTP2_CANCEL } = http2.constants;
-const session = http2.connect(base);
+const session = http2.connect(base, JSON.parse(options));
 function request(path, headers = {}, write, options = {}) {
   return new Promise((resolve) => {
     const answer = { body: "", hints: [], trailers: {}, code: undefined };
@@ -216,7 +216,8 @@ function request(path, headers = {}, write, options = {}) {
     --- Runs a script; what it prints, line by line.
     local function node(script)
       local lines = {}
-      local text = peer.node(PRELUDE .. script .. "\nsession.close();", base)
+      local text = peer.node(PRELUDE .. script .. "\nsession.close();", way.base,
+        json.encode(way.node))
       for line in text:gmatch("[^\n]+") do
         lines[#lines + 1] = line
       end
@@ -323,4 +324,52 @@ console.log(await parked);
 ]=]))
     end)
   end)
+end
+
+describe("HTTP/2 with a real peer, without TLS:", function()
+  rules(without_tls)
+
+  describe("curl", function()
+    local s, way
+    setup(function()
+      s, way = without_tls()
+    end)
+    teardown(function()
+      assert.equal(0, s:stop())
+    end)
+
+    local function body(words)
+      local result = peer.run({ "curl", "-q", "-sS", "--max-time", "15", table.unpack(words) })
+      assert.same({ 0, "" }, { result.exit, result.stderr })
+      return result.stdout
+    end
+
+    it("begins with prior knowledge, or asks for an upgrade", function()
+      local url = way.base .. "/hello"
+      assert.equal("hello over HTTP/2", body({ "--http2-prior-knowledge", url }))
+      assert.equal("hello over HTTP/2", body({ "--http2", url }))
+      assert.equal("hello over HTTP/1.1", body({ "--http1.1", url }))
+    end)
+
+    it("goes on after an upgrade", function()
+      local got = body({ "--http2", "-w", " %{http_version} %{num_connects}\n",
+        way.base .. "/hello", way.base .. "/hello" })
+      assert.equal("hello over HTTP/2 2 1\nhello over HTTP/2 2 0\n", got)
+    end)
+
+    it("is not upgraded with content", function()
+      assert.equal("abc 1.1", body({ "--http2", "-d", "abc", "-w", " %{http_version}",
+        way.base .. "/echo" }))
+    end)
+  end)
+end)
+
+describe("HTTP/2 with a real peer, over TLS:", function()
+  setup(function()
+    store = localhost.new()
+  end)
+  teardown(function()
+    store:remove()
+  end)
+  rules(over_tls)
 end)
