@@ -13,7 +13,6 @@
 #include "net/proxy_protocol.h"
 #include "server/carrier.h"
 #include "server/session.h"
-#include "tls/tls_stream.h"
 
 enum verdict { CONN_WAIT, CONN_MORE };
 
@@ -144,44 +143,6 @@ static void conn_free(struct conn *conn)
     mem_free(conn);
 }
 
-/* ---- TLS ---- */
-
-static void conn_ready(void *owner, int events);
-
-/* From here on the connection speaks TLS; received are its first bytes, where there are some. */
-static void begin_tls(struct conn *conn, struct span received)
-{
-    struct server *server = conn->server;
-    struct net_addr local = conn_socket_local(conn);
-    int fd = stream_plain_release(conn->stream);
-
-    CHECK(server->tls != NULL);
-    conn->stream = tls_stream_new(server->tls, server->loop, fd, &local, received);
-    stream_owned_by(conn->stream, conn, conn_ready);
-}
-
-/* The peer must see the alert: it closes first, within a limit. */
-static void conn_tls_failed(struct conn *conn)
-{
-    struct log_line line;
-    char peer[NET_ADDR_TEXT];
-
-    if (log_wants(LOG_DEBUG)) {
-        net_addr_text(&conn->peer, peer);
-        log_begin(&line, LOG_DEBUG, "tls_failed", tls_stream_failure(conn->stream));
-        log_int(&line, "connection", (int64_t)conn->number);
-        log_str(&line, "peer", peer);
-        log_end(&line);
-    }
-    server_report_drop(conn, NULL, REASON_TLS_HANDSHAKE);
-    conn->reason = CLOSE_TLS;
-    stream_shutdown(conn->stream);
-    conn->state = CONN_LINGERING;
-    conn->stamp_ms = loop_now_ms(conn->server->loop);
-    timeouts_look(conn);
-    conn_update_interest(conn);
-}
-
 /* ---- steps ---- */
 
 /*
@@ -224,62 +185,10 @@ static enum verdict step_proxy(struct conn *conn)
     }
     conn->state = CONN_READING;
     if (conn->https) {
-        begin_tls(conn, conn_bytes(conn));
+        conn_begin_tls(conn, conn_bytes(conn));
         conn_take(conn, conn_bytes(conn).len);
     }
     return CONN_MORE;
-}
-
-/* HTTP/2 without TLS stays on this machine. */
-static bool may_speak_h2c(const struct conn *conn)
-{
-    struct net_addr local;
-
-    if (conn->https || !conn->server->settings->h2_cleartext)
-        return false;
-    local = conn_socket_local((struct conn *)(uintptr_t)conn);
-    return local.family == NET_UNIX || net_addr_loopback(&local);
-}
-
-/*
- * True when the handshake said so, or the connection begins with HTTP/2's preface, or with what is
- * here of it, so that nobody can say yet: not *known. HTTP/1.1 has no such method.
- */
-static bool speaks_h2(struct conn *conn, struct span bytes, bool *known)
-{
-    struct span magic = SPAN("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
-    size_t len = bytes.len < magic.len ? bytes.len : magic.len;
-
-    *known = true;
-    if (conn->https)
-        return span_eq(tls_stream_alpn(conn->stream), SPAN("h2"));
-    if (memcmp(bytes.at, magic.at, len) != 0 || !may_speak_h2c(conn))
-        return false;
-    *known = len == magic.len;
-    return true;
-}
-
-/* RFC 7540 section 3.2. A request with content goes on over HTTP/1.1. */
-static bool asks_for_h2(struct conn *conn)
-{
-    const struct request_head *head = &conn->exchange->head;
-
-    return conn->server->settings->h2_cleartext && /* else no field is looked at */
-           fields_has_token(&head->fields, FIELD_UPGRADE, SPAN("h2c")) &&
-           fields_has_token(&head->fields, FIELD_CONNECTION, SPAN("upgrade")) &&
-           fields_has_token(&head->fields, FIELD_CONNECTION, SPAN("http2-settings")) &&
-           !request_is_http10(head) && head->framing == FRAMING_NONE && may_speak_h2c(conn);
-}
-
-static int upgrade(struct conn *conn)
-{
-    const struct fields *fields = &conn->exchange->head.fields;
-    const struct field *settings = fields_find(fields, SPAN("HTTP2-Settings"), 0);
-
-    if (settings == NULL ||
-        fields_find(fields, SPAN("HTTP2-Settings"), (uint32_t)(settings - fields->at) + 1))
-        return ERR_INVALID; /* exactly one */
-    return session_upgrade(conn, conn->exchange, settings->value);
 }
 
 static enum verdict step_reading(struct conn *conn)
@@ -297,7 +206,7 @@ static enum verdict step_reading(struct conn *conn)
         conn->held_back = true; /* the peer pipelines: it gets its answers first */
         return CONN_WAIT;
     }
-    if (conn->fresh && speaks_h2(conn, bytes, &is_known)) {
+    if (conn->fresh && conn_speaks_h2(conn, bytes, &is_known)) {
         if (is_known)
             session_new(conn);
         return is_known ? CONN_MORE : CONN_WAIT;
@@ -318,7 +227,7 @@ static enum verdict step_reading(struct conn *conn)
         return CONN_WAIT;
     if (code < 0)
         return conn_refuse(conn, &conn->exchange->reader.refusal);
-    if (asks_for_h2(conn) && upgrade(conn) == 0)
+    if (conn_upgrade(conn))
         return CONN_MORE;
     conn->state = CONN_HANDLING;
     exchange_begin(conn->exchange);
@@ -629,7 +538,7 @@ static void conn_receive(struct conn *conn)
     conn_settle(conn);
 }
 
-static void conn_ready(void *owner, int events)
+void conn_ready(void *owner, int events)
 {
     struct conn *conn = owner;
 
@@ -753,7 +662,7 @@ void conn_new(struct server *server, struct stream *stream, const struct server_
     timeouts_start(conn);
     stream_owned_by(stream, conn, conn_ready);
     if (conn->https && conn->state != CONN_PROXY)
-        begin_tls(conn, SPAN_NONE);
+        conn_begin_tls(conn, SPAN_NONE);
     stream_want(conn->stream, STREAM_READ);
 }
 

@@ -213,6 +213,26 @@ void conn_new(struct server *server, struct stream *stream, const struct server_
               const struct net_addr *peer);
 void conn_drain(struct conn *conn);
 
+/* The stream is ready; fits stream_ready_fn. */
+void conn_ready(void *owner, int events);
+
+/* conn_protocol.c */
+
+/* From here on the connection speaks TLS; received are its first bytes, where there are some. */
+void conn_begin_tls(struct conn *conn, struct span received);
+
+/* Reported; the connection stays until the peer has seen the alert. */
+void conn_tls_failed(struct conn *conn);
+
+/*
+ * True when the handshake said HTTP/2, or the connection begins with its preface, or with what is
+ * here of it, so that nobody can say yet: not *known. HTTP/1.1 has no such method.
+ */
+bool conn_speaks_h2(struct conn *conn, struct span bytes, bool *known);
+
+/* Goes on with HTTP/2 when the request whose head is complete asks for it and may. */
+bool conn_upgrade(struct conn *conn);
+
 /* timeouts.c */
 void timeouts_start(struct conn *conn);
 void timeouts_stop(struct conn *conn);
