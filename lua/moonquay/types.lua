@@ -41,6 +41,28 @@
 ---@field all fun(self, name: string): string[]
 ---@field remove fun(self, name: string)
 
+---@class moonquay.ClientCertificate
+---@field subject string as in RFC 4514: "CN=alice,O=Example"
+---@field issuer string
+---@field serial string hexadecimal
+---@field fingerprint string SHA-256, hexadecimal
+---@field not_before integer seconds since 1970
+---@field not_after integer
+---@field names { dns?: string[], ip?: string[], email?: string[], uri?: string[] }
+---@field verified boolean an authority of the binding vouches for it
+---@field verification string "ok", or why not
+
+---@class moonquay.Tls
+---@field version "TLSv1.2"|"TLSv1.3"
+---@field cipher string
+---@field group? string of the key exchange
+---@field sni? string the host that the client asked for
+---@field alpn? string
+---@field resumed boolean
+---@field client_certificate? moonquay.ClientCertificate
+--- Asks the client now and waits; nil when it has none, nil and an error where that cannot be.
+---@field request_certificate fun(self): moonquay.ClientCertificate?, moonquay.Error?
+
 ---@class moonquay.Request
 ---@field method string
 ---@field target string as on the request line
@@ -62,6 +84,7 @@
 ---@field connection_id integer|string
 ---@field ctx table empty, yours
 ---@field limits moonquay.Limits
+---@field tls? moonquay.Tls nil for http
 ---@field user any the app's to set; nil until then
 --- Why nobody waits for the answer: "closed", "reset", "timeout" or "cancelled"; else false.
 ---@field cancelled fun(self): false|string
