@@ -20,7 +20,7 @@ struct h2_stream {
     struct h2_request request;
     struct buf in;       /* content that the handler has not read; at most the stream's window */
     size_t used_bytes;   /* of what came, and the peer does not know of it */
-    struct buf out;      /* content that the peer has not room for; at most OUT_HIGH_BYTES */
+    struct buf out;      /* content that the peer has not room for; below twice OUT_HIGH_BYTES */
     int64_t stamp_ms;    /* when the current wait began */
     int64_t pressure_ms; /* since when there is more in out than the peer takes; 0: there is not */
     uint64_t pressure_bytes; /* taken since */
