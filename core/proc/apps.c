@@ -14,6 +14,7 @@
 #include "proc/certificates.h"
 #include "proc/ipc.h"
 #include "server/hosting.h"
+#include "server/tls_binding.h"
 
 #define GIVER_BYTES 1200
 
@@ -134,6 +135,19 @@ static bool is_same(const char *key, const char *one, const char *other)
            settings_number(key, other, "", &second, &text) == 0 && first == second;
 }
 
+/* Each app brings the bindings of its own names. */
+static void add_bindings(struct buf *all, const char *other, const char *value, const char *place)
+{
+    struct buf text = {0};
+
+    buf_append(&text, span_str(other ? other : ""));
+    tls_bindings_join(&text, value);
+    buf_append(&text, SPAN("\0"));
+    pairs_add(all, "tls", buf_span(&text).at);
+    pairs_add(all, "tls" VM_SETTING_PLACE, place ? place : "?");
+    buf_fini(&text);
+}
+
 /* Adds what the app wants of the server to what the apps before it want. */
 static int merge_server_wide(struct span own, struct buf *all, struct err_text *text)
 {
@@ -146,6 +160,10 @@ static int merge_server_wide(struct span own, struct buf *all, struct err_text *
         const char *other = pairs_find(buf_span(all), key), *place = place_of(own, key);
         char name[160];
 
+        if (strcmp(key, "tls") == 0) {
+            add_bindings(all, other, value, place);
+            continue;
+        }
         if (other && !is_same(key, other, value))
             return err_set(text, EXIT_OPTION, ERR_EXISTS,
                            "%s is one for all apps: %s says %.80s, and %s says %.80s", key,

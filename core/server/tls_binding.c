@@ -263,6 +263,38 @@ int tls_binding_next(const char **rest, struct tls_binding *binding, char *why, 
     return code < 0 ? code : 1;
 }
 
+static bool has_binding(const char *text, const struct tls_binding *wanted)
+{
+    struct tls_binding binding;
+    char why[200];
+
+    while (tls_binding_next(&text, &binding, why, sizeof(why)) > 0)
+        if (memcmp(&binding, wanted, sizeof(binding)) == 0)
+            return true;
+    return false;
+}
+
+void tls_bindings_join(struct buf *text, const char *more)
+{
+    struct tls_binding binding;
+    const char *at = more;
+    char why[200];
+
+    while (tls_binding_next(&more, &binding, why, sizeof(why)) > 0) {
+        struct span words = span_of(at, (size_t)(more - at));
+
+        buf_append(text, SPAN("\0")); /* so that what is there can be read */
+        bool is_new = !has_binding(buf_span(text).at, &binding);
+
+        text->tail--;
+        if (is_new && buf_len(text) > 0 && buf_span(text).at[buf_len(text) - 1] != ';')
+            buf_append(text, SPAN(";"));
+        if (is_new)
+            buf_append(text, words);
+        at = more;
+    }
+}
+
 int tls_bindings_check(const char *text, char *why, size_t room)
 {
     struct tls_binding binding;

@@ -15,6 +15,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "base/buf.h"
 #include "tls/tls_profile.h"
 
 #define TLS_BINDING_PATH 512
@@ -38,6 +39,9 @@ struct tls_binding {
  * and why (of which key, and what it must be).
  */
 int tls_binding_next(const char **rest, struct tls_binding *binding, char *why, size_t room);
+
+/* Appends to text, whose bindings are right as those of more, those of more that it has not. */
+void tls_bindings_join(struct buf *text, const char *more);
 
 /* 0, or ERR_INVALID for the first wrong one; why begins with its number: "binding 2: …". */
 int tls_bindings_check(const char *text, char *why, size_t room);

@@ -82,7 +82,8 @@ describe("Chromium", function()
   end)
 
   it("loads a page with twenty resources over one HTTP/2 connection", function()
-    local result = peer.run({ "env", "HOME=" .. home.path, "chromium", "--headless", "--no-sandbox", "--disable-gpu",
+    local result = peer.run({ "env", "HOME=" .. home.path, "chromium", "--headless",
+      "--no-sandbox", "--disable-gpu",
       "--disable-quic", "--no-first-run", "--disable-background-networking",
       "--disable-component-update", "--disable-sync", "--disable-breakpad",
       "--disable-dev-shm-usage", "--no-proxy-server", "--user-data-dir=" .. home.path,

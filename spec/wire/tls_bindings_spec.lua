@@ -187,6 +187,22 @@ return app]]
     end)
   end)
 
+  it("comes from each of several apps, once when several name it", function()
+    local text = [[return require("moonquay").app({ tls = { { certificate = %q, key = %q },
+      { name = %q, certificate = %q, key = %q } }, url_prefixes = "https://%s:%d/" })]]
+    local port = secure.free_port()
+    local function app(name, host)
+      return store:write(name .. ".lua", text:format(made.any.cert, made.any.key, host,
+        made[name].cert, made[name].key, host, port))
+    end
+    local s = server.start({ path = app("exact", "a.test"), bare = true,
+      options = { app("other", "b.test"), "--workers", "1" } })
+    s.port = port
+    assert.equal("exact", secure.ask(s, { sni = "a.test" }).leaf)
+    assert.equal("other", secure.ask(s, { sni = "b.test" }).leaf)
+    assert.equal("any", secure.ask(s, { sni = "c.test" }).leaf)
+  end)
+
   describe("makes a start fail", function()
     -- { what, tls, message behind "moonquay: ", urls }; {name} is the path of a file
     local cases = {
@@ -279,7 +295,7 @@ return app]]
       end)
     end
 
-    it("when two apps want different ones", function()
+    it("when two apps want different ones for the same connections", function()
       local text = [[return require("moonquay").app { tls = { { certificate = %q, key = %q } },
         url_prefixes = "https://127.0.0.1:%d/%s/" }]]
       local port = secure.free_port()
@@ -287,7 +303,8 @@ return app]]
       local two = store:write("two.lua", text:format(made.any.cert, made.any.key, port, "b"))
       local result = server.run({ "serve", one, two })
       assert.equal(78, result.status)
-      assert.matches("^moonquay: tls is one for all apps: ", result.stderr)
+      assert.equal("moonquay: tls: binding 2: is for the same name, address and port as "
+        .. "binding 1\n", result.stderr)
     end)
   end)
 
