@@ -35,8 +35,9 @@ struct session {
     struct message_limits message;
     struct h2_limits limits;
     struct stream *streams;
-    bool consume; /* content is consumed as it comes */
-    bool refuse;  /* begin refuses */
+    bool consume;     /* content is consumed as it comes */
+    bool refuse;      /* begin refuses */
+    unsigned refused; /* streams */
 };
 
 static struct session *check_session(lua_State *L)
@@ -271,7 +272,13 @@ static size_t on_pull(void *owner, struct h2_request *request, char *into, size_
     return len;
 }
 
-static const struct h2_events events = {on_begin, on_head, on_data, on_ended, on_closed, on_pull};
+static void on_refused(void *owner)
+{
+    ((struct session *)owner)->refused++;
+}
+
+static const struct h2_events events = {on_begin, on_refused, on_head, on_data,
+                                        on_ended, on_closed,  on_pull};
 
 /* ---- making one */
 
@@ -584,6 +591,13 @@ static int l_session_refuse(lua_State *L)
     return 0;
 }
 
+/* session:refused() -> streams */
+static int l_session_refused(lua_State *L)
+{
+    lua_pushinteger(L, check_session(L)->refused);
+    return 1;
+}
+
 /* session:state() -> { wants_send=, over=, streams= } */
 static int l_session_state(lua_State *L)
 {
@@ -674,6 +688,7 @@ static const luaL_Reg session_methods[] = {
     {"terminate", l_session_terminate},
     {"upgrade", l_session_upgrade},
     {"refuse", l_session_refuse},
+    {"refused", l_session_refused},
     {"state", l_session_state},
     {"__gc", l_session_gc},
     {NULL, NULL},

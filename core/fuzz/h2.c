@@ -198,7 +198,16 @@ static size_t on_pull(void *user, struct h2_request *request, char *into, size_t
     return len;
 }
 
-static const struct h2_events events = {on_begin, on_head, on_data, on_ended, on_closed, on_pull};
+static void on_refused(void *user)
+{
+    struct owner *owner = user;
+
+    owner->data_id = 0;
+    buf_printf(owner->report, "refused\n");
+}
+
+static const struct h2_events events = {on_begin, on_refused, on_head, on_data,
+                                        on_ended, on_closed,  on_pull};
 
 /* Writes down what the session sends, but for credit. */
 static void send_all(struct owner *owner)

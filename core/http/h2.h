@@ -91,6 +91,9 @@ struct h2_events {
     /* A stream begins: its request, or NULL to refuse it (REFUSED_STREAM). */
     struct h2_request *(*begin)(void *owner);
 
+    /* A stream was refused, because begin did so or there are max_concurrent_streams. */
+    void (*refused)(void *owner);
+
     /* The head is complete, or refused (request->refusal). request->ended: no content follows. */
     void (*head)(void *owner, struct h2_request *request);
 

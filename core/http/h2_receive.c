@@ -49,8 +49,10 @@ static int on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame
         request = h2->events->begin(h2->owner);
     if (request == NULL) {
         nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, id, H2_REFUSED_STREAM);
-        if (!is_late)
+        if (!is_late) {
+            h2->events->refused(h2->owner);
             h2_count(h2, H2_COUNT_RESETS);
+        }
         return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE; /* the library adds no second RST_STREAM */
     }
     h2_head_begin(request, id);

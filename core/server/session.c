@@ -88,12 +88,17 @@ static struct h2_request *on_begin(void *owner)
     struct session *session = owner;
     struct conn *conn = session->conn;
 
-    if (session->exchanges >= conn->server->h2_limits.max_concurrent_streams) {
-        server_report_drop(conn, NULL, REASON_H2_STREAMS);
+    if (session->exchanges >= conn->server->h2_limits.max_concurrent_streams)
         return NULL;
-    }
     conn->fresh = false;
     return &stream_new(session, exchange_new(conn))->request;
+}
+
+static void on_refused(void *owner)
+{
+    struct session *session = owner;
+
+    server_report_drop(session->conn, NULL, REASON_H2_STREAMS);
 }
 
 static void on_head(void *owner, struct h2_request *request)
@@ -177,6 +182,7 @@ static size_t on_pull(void *owner, struct h2_request *request, char *into, size_
 
 static const struct h2_events events = {
     .begin = on_begin,
+    .refused = on_refused,
     .head = on_head,
     .data = on_data,
     .ended = on_ended,
