@@ -505,6 +505,15 @@ void session_drain(struct session *session)
     h2_shut_down(session->h2, true);
 }
 
+/* RFC 9113 section 6.8: so the peer knows what it may send again. */
+void session_take_leave(struct session *session)
+{
+    if (session->broken || buf_len(&session->conn->out) > 0)
+        return;
+    h2_terminate(session->h2, H2_NO_ERROR);
+    conn_send_frames(session->conn);
+}
+
 /* What a stream's reset says to the peer. */
 static uint32_t code_of(const struct exchange *exchange, enum conn_close_reason reason)
 {

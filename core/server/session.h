@@ -80,6 +80,9 @@ void session_drain(struct session *session);
 /* Whether a stream of it carries this exchange, which may be freed. */
 bool session_has(const struct session *session, const struct exchange *exchange);
 
+/* The connection is about to be closed: tells the peer what was taken, if it can be told. */
+void session_take_leave(struct session *session);
+
 /* Something has changed that session_run should look at. */
 void session_look(struct h2_stream *stream);
 

@@ -250,6 +250,13 @@ static struct due next_due(const struct conn *conn)
 
 /* ---- what happens then ---- */
 
+static void end_connection(struct conn *conn, enum conn_close_reason reason)
+{
+    if (conn->session)
+        session_take_leave(conn->session);
+    conn_close(conn, reason);
+}
+
 static void expire(struct conn *conn, const struct due *due)
 {
     static const enum conn_close_reason reasons[] = {
@@ -269,7 +276,7 @@ static void expire(struct conn *conn, const struct due *due)
     else if (due->stream)
         session_drop(due->stream, reasons[due->what]);
     else
-        conn_close(conn, reasons[due->what]);
+        end_connection(conn, reasons[due->what]);
 }
 
 /* What the connection waits for may change to something shorter without telling the timer. */

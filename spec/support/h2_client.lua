@@ -119,7 +119,10 @@ end
 function takers.PING(self, frame)
   if frame.flags & frames.ACK ~= 0 then
     self.pongs = self.pongs + 1
-  elseif self.acks and not self.connection.half_closed then
+    return
+  end
+  self.asked = frame.payload
+  if self.acks and not self.connection.half_closed then
     self:send(frames.ping(frame.payload, true))
   end
 end
