@@ -154,12 +154,11 @@ static void hand_over(struct app *app, struct exchange *exchange)
 /* The memory that it holds: its head, and content that may arrive meanwhile. */
 static int64_t bytes_of(const struct exchange *exchange)
 {
-    int64_t content = exchange->head.framing == FRAMING_NONE ? 0 : IN_AHEAD_BYTES;
+    const struct h2_stream *stream = exchange->stream;
+    int64_t ahead = stream ? exchange->server->h2_limits.stream_window_bytes : IN_AHEAD_BYTES;
+    int64_t head = stream ? stream->request.head_bytes : exchange->reader.head_bytes;
 
-    size_t head =
-        exchange->stream ? exchange->stream->request.head_bytes : exchange->reader.head_bytes;
-
-    return (int64_t)head + content;
+    return exchange->head.framing == FRAMING_NONE ? head : head + ahead;
 }
 
 static void enqueue(struct app *app, struct exchange *exchange)

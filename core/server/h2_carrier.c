@@ -111,12 +111,17 @@ static int h2_room(struct exchange *exchange)
     return ERR_AGAIN;
 }
 
+static void is_sending(struct h2_stream *stream)
+{
+    if (list_empty(&stream->sending))
+        list_append(&stream->session->sending, &stream->sending);
+}
+
 static void add_to_out(struct h2_stream *stream, struct span data)
 {
     if (data.len == 0)
         return;
-    if (buf_len(&stream->out) == 0)
-        list_append(&stream->session->sending, &stream->sending);
+    is_sending(stream);
     buf_append(&stream->out, data);
 }
 
@@ -141,6 +146,8 @@ static void h2_finish(struct exchange *exchange, struct span data)
     add_to_out(stream, data);
     if (stream->head_waits && is_all)
         stream->all_pulled = true;
+    else
+        is_sending(stream); /* the end, too, may have to wait for a window */
     if (stream->head_waits)
         h2_carrier_send_head(exchange, is_all);
     else

@@ -67,8 +67,30 @@ static int64_t unacknowledged(const struct conn *conn)
     return ioctl(stream_descriptor(conn->stream), SIOCOUTQ, &bytes) < 0 ? 0 : bytes;
 }
 
+/* Of all streams the one that is most patient: they share the connection's pace. */
+static int64_t rate_of_streams(const struct conn *conn)
+{
+    const struct list *streams = &conn->session->streams;
+    int64_t least = settings_of(conn)->min_send_bytes_per_second;
+    bool any = false;
+
+    for (struct list *node = streams->next; node != streams; node = node->next) {
+        const struct exchange *exchange = LIST_OWNER(node, struct h2_stream, node)->exchange;
+
+        if (exchange == NULL || exchange->conn == NULL || exchange->app == NULL)
+            continue;
+        if (exchange->limit_min_send == SETTING_OFF)
+            return SETTING_OFF;
+        least = any && least < exchange->limit_min_send ? least : exchange->limit_min_send;
+        any = true;
+    }
+    return least;
+}
+
 static int64_t least_rate(const struct conn *conn)
 {
+    if (conn->session)
+        return rate_of_streams(conn);
     return conn->exchange && conn->exchange->app ? conn->exchange->limit_min_send
                                                  : settings_of(conn)->min_send_bytes_per_second;
 }

@@ -1,3 +1,6 @@
+local socket = require("socket")
+
+local client_of = require("spec.support.client")
 local h2 = require("spec.support.h2_client")
 local sys = require("moonquay.probe").sys
 local timed = require("spec.support.timed")
@@ -25,6 +28,11 @@ app:get("/request/:rate", function(req, res)
   return endless(req, res)
 end)
 app:get("/finished", function() return ("x"):rep(100000) end)
+app:get("/ends-late", function(_, res)
+  res:write(("x"):rep(65535)) -- a window
+  res:flush()
+  moonquay.sleep(0.1)
+end)
 app:get("/slow", function(_, res)
   while res:write("x") and res:flush() do
     moonquay.sleep(0.1)
@@ -32,7 +40,7 @@ app:get("/slow", function(_, res)
 end)
 return app]]
 
-local SECONDS = 42 -- a stream is judged after 30 s
+local SECONDS = 55 -- a stream is judged after 30 s, a connection after its window, too
 
 -- Each stream: what it asks for, how many bytes a second it gets room for behind its first window,
 -- and whether it is dropped. All are on one connection, whose own window never closes.
@@ -41,12 +49,31 @@ local streams = {
   takes_50 = { "/endless", rate = 50, dropped = true },
   takes_nothing = { "/endless", rate = 0, dropped = true },
   takes_nothing_of_what_is_finished = { "/finished", rate = 0, dropped = true, finished = true },
+  takes_all_but_the_end = { "/ends-late", rate = 0, dropped = true, finished = true },
   takes_50_of_another_request_at_20 = { "/request/20", rate = 50 },
   takes_400_where_the_request_wants_1000 = { "/request/1000", rate = 400, dropped = true },
   takes_nothing_of_a_request_that_is_off = { "/request/off", rate = 0 },
   takes_nothing_of_a_route_that_is_off = { "/off", rate = 0 },
   has_a_slow_handler = { "/slow", rate = 1000 },
 }
+
+-- Each connection: the streams of a client that reads nothing at all, and whether it is dropped.
+local connections = {
+  reads_nothing = { "/endless", "/endless", dropped = true },
+  reads_nothing_with_one_stream_that_is_off = { "/endless", "/off" },
+}
+
+-- One whose socket holds little.
+local function connect_small(s)
+  local connection = client_of.connect(s.host, s.port)
+  local tcp = socket.tcp4()
+  tcp:settimeout(5)
+  assert(tcp:setoption("recv-buffer-size", 2304))
+  assert(tcp:connect(s.host, s.port))
+  connection.tcp:close()
+  connection.tcp = tcp
+  return h2.over(connection, { window = 1 << 30, settings = { INITIAL_WINDOW_SIZE = 1 << 30 } })
+end
 
 describe("The minimum send rate of a stream (reference section 13)", function()
   local s, client, log
@@ -56,6 +83,12 @@ describe("The minimum send rate of a stream (reference section 13)", function()
     client = h2.connect(s, { credit = false, window = 1 << 30 })
     for name, stream in pairs(streams) do
       stream.id, stream.given = client:open(stream[1] .. "?name=" .. name), 0
+    end
+    for name, row in pairs(connections) do
+      row.client = connect_small(s)
+      for _, path in ipairs(row) do
+        row.client:open(path .. "?name=" .. name)
+      end
     end
     local since = sys.monotonic()
     while sys.monotonic() - since < SECONDS do
@@ -74,6 +107,9 @@ describe("The minimum send rate of a stream (reference section 13)", function()
   end)
 
   lazy_teardown(function()
+    for _, row in pairs(connections) do
+      row.client:close()
+    end
     client:close()
     assert.equal(0, s:stop())
     timed.stop_all()
@@ -95,8 +131,19 @@ describe("The minimum send rate of a stream (reference section 13)", function()
       end)
   end
 
+  for name, row in pairs(connections) do
+    it(("%s a connection that %s"):format(row.dropped and "drops" or "keeps", name:gsub("_", " ")),
+      function()
+        local _, port = row.client.connection.tcp:getsockname()
+        local line = "connection_closed [^\n]*reason=([%w_]+) [^\n]*:" .. port .. "\n"
+        assert.equal(row.dropped and "Timer_MinBytesPerSecond" or nil, log:match(line))
+        local told = log:find("writer for " .. name .. " got", 1, true) ~= nil
+        assert.equal(row.dropped or false, told)
+      end)
+  end
+
   it("counts each drop, and the connection goes on", function()
-    local dropped = 0
+    local dropped = 1 -- a connection
     for _, stream in pairs(streams) do
       dropped = dropped + (stream.dropped and 1 or 0)
     end
