@@ -76,6 +76,10 @@ local same = {
   ["a table"] = "return { a = 1 }",
   ["a status and headers"] = "return 201, 'x', { ['x-a'] = { '1', '2' }, b = 3 }",
   ["an iterator"] = "local n = 0 return function() n = n + 1 return n < 4 and n .. ',' or nil end",
+  ["a head of nearly a MiB"] = [[local list = {}
+    for i = 1, 40000 do list[i] = "12345678901234567890" end
+    res.headers["x-a"] = list
+    return "x"]],
   ["a large string"] = "return PIECE:rep(4)",
   ["a large table"] = "return { PIECE, PIECE }",
   ["what is wrong"] = "return true",
