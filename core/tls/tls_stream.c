@@ -118,6 +118,22 @@ static int send_unsent(struct tls_stream *self)
     return 0;
 }
 
+/* What is behind sent waits: the buffer itself, since for slow peers that is nearly every batch. */
+static void keep_sealed(struct tls_stream *self, size_t sent)
+{
+    struct buf *sealed = &self->tls->sealed;
+
+    buf_consume(sealed, sent);
+    if (buf_len(&self->unsent) > 0) {
+        buf_append(&self->unsent, buf_span(sealed));
+        buf_consume(sealed, buf_len(sealed));
+        return;
+    }
+    buf_fini(&self->unsent);
+    self->unsent = *sealed;
+    *sealed = (struct buf){0};
+}
+
 /* Sends what OpenSSL has sealed; what the socket does not take waits in unsent. */
 static int send_sealed(struct tls_stream *self)
 {
@@ -134,8 +150,8 @@ static int send_sealed(struct tls_stream *self)
         sent = code == ERR_AGAIN ? 0 : (ssize_t)sealed.len; /* nobody takes it any more */
     }
     if ((size_t)sent < sealed.len) {
-        buf_append(&self->unsent, span_skip(sealed, (size_t)sent));
-        code = ERR_AGAIN;
+        keep_sealed(self, (size_t)sent);
+        return ERR_AGAIN;
     }
     buf_consume(&self->tls->sealed, sealed.len);
     return code;
