@@ -628,6 +628,8 @@ struct net_addr conn_socket_local(struct conn *conn)
 
     if (conn->local)
         return conn->local->addr;
+    if (conn->stream == NULL) /* closed, and about to be told */
+        return local;
     if (getsockname(stream_descriptor(conn->stream), (struct sockaddr *)&address, &len) < 0)
         return local;
     local = net_addr_from((struct sockaddr *)&address, len);

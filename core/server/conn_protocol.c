@@ -65,8 +65,8 @@ bool conn_speaks_h2(struct conn *conn, struct span bytes, bool *known)
         return span_eq(tls_stream_alpn(conn->stream), SPAN("h2"));
     if (memcmp(bytes.at, magic.at, len) != 0 || !may_speak_h2c(conn))
         return false;
-    *known = len == magic.len;
-    return true;
+    *known = len == magic.len || conn->peer_ended;
+    return len == magic.len || !conn->peer_ended;
 }
 
 /* RFC 7540 section 3.2. A request with content goes on over HTTP/1.1. */

@@ -67,6 +67,13 @@ static int64_t unacknowledged(const struct conn *conn)
     return ioctl(stream_descriptor(conn->stream), SIOCOUTQ, &bytes) < 0 ? 0 : bytes;
 }
 
+/* What no app has been found for has no limits of its own. */
+static int64_t least_rate_of(const struct conn *conn, const struct exchange *exchange)
+{
+    return exchange && exchange->app ? exchange->limit_min_send
+                                     : settings_of(conn)->min_send_bytes_per_second;
+}
+
 /* Of all streams the one that is most patient: they share the connection's pace. */
 static int64_t rate_of_streams(const struct conn *conn)
 {
@@ -89,10 +96,7 @@ static int64_t rate_of_streams(const struct conn *conn)
 
 static int64_t least_rate(const struct conn *conn)
 {
-    if (conn->session)
-        return rate_of_streams(conn);
-    return conn->exchange && conn->exchange->app ? conn->exchange->limit_min_send
-                                                 : settings_of(conn)->min_send_bytes_per_second;
+    return conn->session ? rate_of_streams(conn) : least_rate_of(conn, conn->exchange);
 }
 
 /* What the peer may acknowledge although nobody there reads: its window. */
@@ -153,9 +157,10 @@ static int64_t judge(const struct conn *conn)
 /* Likewise for a stream, by what its windows let through. */
 static int64_t judge_stream(const struct h2_stream *stream, int64_t now)
 {
-    int64_t rate = stream->exchange->limit_min_send, since_ms = now - stream->pressure_ms;
+    int64_t rate = least_rate_of(stream->session->conn, stream->exchange);
+    int64_t since_ms = now - stream->pressure_ms;
 
-    if (stream->exchange->app == NULL || rate == SETTING_OFF)
+    if (rate == SETTING_OFF)
         return SETTING_OFF;
     if (since_ms < PRESSURE_GRACE_MS)
         return PRESSURE_GRACE_MS - since_ms;
