@@ -16,6 +16,12 @@
 
 #define PARTS_MAX 8
 
+/*
+ * Of sealed bytes that wait for the socket: more than a batch are answers of the protocol's own,
+ * and who asks for those (KeyUpdate, RFC 8446 section 4.6.3) without reading them is not read on.
+ */
+#define UNSENT_MOST (2 * TLS_BATCH_BYTES)
+
 static struct tls_stream *self_of(struct stream *stream)
 {
     return (struct tls_stream *)(void *)stream;
@@ -57,20 +63,28 @@ static void enter(struct tls_stream *self)
 
 static void on_socket(struct loop_io *io, int events);
 
+static bool is_choked(const struct tls_stream *self)
+{
+    return buf_len(&self->unsent) > UNSENT_MOST;
+}
+
 /* What can be read although the socket may have nothing. */
 static bool has_hidden(const struct tls_stream *self)
 {
     if (self->is_failed)
         return !self->failure_told;
+    if (is_choked(self))
+        return false;
     return buf_len(&self->kept) > 0 || self->is_over || SSL_pending(self->ssl) > 0;
 }
 
 static void watch(struct tls_stream *self)
 {
-    int events = self->wanted & STREAM_READ;
+    int events = is_choked(self) ? 0 : self->wanted & STREAM_READ;
     int now = ev_is_active(&self->io.watcher) ? self->io.watcher.events & 3 : 0;
 
-    if ((self->wanted & STREAM_WRITE) || buf_len(&self->unsent) > 0 || self->write_blocks_read)
+    if (((self->wanted & STREAM_WRITE) && !self->read_blocks_write) || buf_len(&self->unsent) > 0 ||
+        self->write_blocks_read)
         events |= STREAM_WRITE;
     if ((self->wanted & STREAM_READ) && has_hidden(self))
         loop_defer_turn(self->loop, &self->again);
@@ -344,6 +358,8 @@ static ssize_t tls_read(struct stream *stream, char *into, size_t room)
 
     if (self->is_failed)
         return read_failed(self, into, room);
+    if (is_choked(self))
+        return ERR_AGAIN;
     code = receive(self, room);
     if (code == ERR_RESET && !self->is_established && self->has_begun) {
         fail(self);
@@ -351,7 +367,7 @@ static ssize_t tls_read(struct stream *stream, char *into, size_t room)
     }
     if (code < 0 && (code != ERR_AGAIN || SSL_pending(self->ssl) == 0))
         return code;
-    self->write_blocks_read = false;
+    self->write_blocks_read = self->read_blocks_write = false;
     used = open_records(self, into, room, &end);
     if (!self->own_bio) {
         self->input_over |= BIO_eof(SSL_get_rbio(self->ssl));
@@ -415,7 +431,10 @@ static struct span next_record(struct tls_stream *self, struct cursor *cursor, s
     return span_of(plain, used);
 }
 
-/* Seals one record. Its bytes, ERR_AGAIN (a socket of OpenSSL's alone), ERR_RESET. */
+/*
+ * Seals one record. Its bytes, ERR_RESET, or ERR_AGAIN: a socket of OpenSSL's is full, or the
+ * client has begun to answer for its certificate, and nothing else may come between.
+ */
 static ssize_t seal(struct tls_stream *self, struct span plain)
 {
     size_t sealed = 0;
@@ -427,6 +446,8 @@ static ssize_t seal(struct tls_stream *self, struct span plain)
         return (ssize_t)sealed;
     switch (SSL_get_error(self->ssl, rc)) {
     case SSL_ERROR_WANT_READ:
+        self->read_blocks_write = true;
+        return ERR_AGAIN;
     case SSL_ERROR_WANT_WRITE:
         return ERR_AGAIN;
     default:
@@ -448,14 +469,13 @@ static ssize_t write_batch(struct tls_stream *self, struct cursor *cursor)
         struct span plain = next_record(self, cursor, TLS_BATCH_BYTES - used);
         ssize_t sealed = plain.len > 0 ? seal(self, plain) : 0;
 
-        if (sealed == ERR_RESET)
+        if (sealed == ERR_RESET) {
+            send_sealed(self); /* nothing of it may stay for another connection */
             return ERR_RESET;
-        if (sealed < (ssize_t)plain.len) {
-            /* Through a socket of OpenSSL's: what was taken before is on its way. */
-            cursor->count = 0;
-            return (ssize_t)used + (sealed > 0 ? sealed : 0);
         }
-        used += plain.len;
+        if (sealed < (ssize_t)plain.len)
+            cursor->count = 0; /* no more for now */
+        used += sealed > 0 ? (size_t)sealed : 0;
     }
     code = send_sealed(self);
     if (code == ERR_AGAIN) {
@@ -513,7 +533,7 @@ static void on_socket(struct loop_io *io, int events)
     if (events & STREAM_WRITE) {
         if (self->write_blocks_read)
             told |= self->wanted & STREAM_READ;
-        if (send_unsent(self) != ERR_AGAIN)
+        if (send_unsent(self) != ERR_AGAIN && !self->read_blocks_write)
             told |= self->wanted & STREAM_WRITE;
         watch(self);
     }

@@ -29,7 +29,7 @@ struct tls_stream {
     bool own_bio;      /* tls_bio.c, not OpenSSL's for sockets */
     bool is_asking;    /* for a certificate */
     bool has_ticket;   /* the client got its ticket */
-    bool write_blocks_read;
+    bool write_blocks_read, read_blocks_write;
 };
 
 static inline const struct tls_stream *tls_stream_of(const struct stream *stream)
