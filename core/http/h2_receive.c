@@ -298,6 +298,8 @@ static void begin_frame(struct h2 *h2)
     count_frame(h2);
     if (frame->length > H2_FRAME_BYTES)
         violate(h2, FRAME_SIZE_ERROR, "a frame longer than SETTINGS_MAX_FRAME_SIZE");
+    else if (frame->type == H2_PRIORITY && frame->stream_id == 0) /* not seen to by the library */
+        violate(h2, PROTOCOL_ERROR, "a PRIORITY frame on no stream");
 }
 
 /* ---- a frame has ended */

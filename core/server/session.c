@@ -283,6 +283,17 @@ void session_free(struct session *session)
     mem_free(session);
 }
 
+/* Some of it is found while a frame is still on its way, and known when GOAWAY has left. */
+static void note_trouble(struct session *session)
+{
+    const struct refusal *trouble = h2_trouble(session->h2);
+
+    if (session->broken || trouble->reason == NULL)
+        return;
+    session->broken = true;
+    server_report_broken(session->conn, trouble);
+}
+
 void session_receive(struct session *session, struct span in)
 {
     struct conn *conn = session->conn;
@@ -292,10 +303,8 @@ void session_receive(struct session *session, struct span in)
         return;
     if (session->active == 0)
         conn->stamp_ms = now_ms;
-    if (h2_receive(session->h2, in, now_ms) < 0) {
-        session->broken = true;
-        server_report_broken(conn, h2_trouble(session->h2));
-    }
+    if (h2_receive(session->h2, in, now_ms) < 0)
+        note_trouble(session);
 }
 
 /* ---- acting on it ---- */
@@ -430,6 +439,7 @@ void session_run(struct session *session)
 void session_write(struct session *session)
 {
     h2_send(session->h2, conn_out(session->conn), OUT_HIGH_BYTES);
+    note_trouble(session);
 }
 
 bool session_has_more(const struct session *session)

@@ -2,6 +2,7 @@
 scripts with all of this in reach. What is sent is made by hand; what the server says is read by
 hyperframe and hpack, and told as JSON at the end (report)."""
 import json
+import os
 import select
 import socket
 import ssl
@@ -54,7 +55,7 @@ def literal(name, value, first=0x00):
 
 def fields(path="/quick", method="GET", more=(), drop=()):
     """A field section that depends on no table, pseudo-fields first."""
-    lines = [(b":method", method), (b":scheme", SCHEME), (b":path", path), (b":authority", "h")]
+    lines = [(b":method", method), (b":scheme", SCHEME), (b":path", path), (b":authority", "localhost")]
     lines = [line for line in lines if line[0].decode() not in drop] + list(more)
     return b"".join(literal(*(part if isinstance(part, bytes) else part.encode() for part in line))
                     for line in lines)
@@ -153,7 +154,10 @@ class Peer:
         self.each(whole[i:i + size] for i in range(0, len(whole), size))
 
     def half_close(self):
-        self.socket.shutdown(socket.SHUT_WR)
+        """Ends our side of TCP, without a word of TLS."""
+        raw = socket.socket(fileno=os.dup(self.socket.fileno()))
+        raw.shutdown(socket.SHUT_WR)
+        raw.close()
 
     # ---- what comes
 

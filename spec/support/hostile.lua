@@ -51,9 +51,9 @@ app:any("/read", function(req)
   for chunk in req.body:chunks() do length = length + #chunk end
   return tostring(length)
 end)
+local piece = ("x"):rep(65536)
 app:any("/large", function(_, res)
   local _ <close> = count()
-  local piece = ("x"):rep(65536)
   for _ = 1, 160 do
     if not res:write(piece) then return end
   end
@@ -138,11 +138,23 @@ function Target:memory()
   error("no VmRSS")
 end
 
+--- Lets all handlers of /hold and /stay that run go on to their end.
+function Target:release()
+  self:post("/release")
+  self:await_quiet()
+  self:post("/hold-again")
+end
+
+function Target:post(path)
+  local connection = self.server:connect()
+  local response = connection:post(path, "")
+  connection:close()
+  return response
+end
+
 --- Handlers that have begun since the last call, and those that run.
 function Target:begun()
-  local connection = self.server:connect()
-  local seen = json.decode(connection:post("/begun", "").body)
-  connection:close()
+  local seen = json.decode(self:post("/begun").body)
   return seen.begun, seen.running
 end
 
