@@ -88,6 +88,12 @@ void conn_send_soon(struct conn *conn)
         loop_defer(conn->server->loop, &conn->call);
 }
 
+void conn_quiet(struct conn *conn)
+{
+    if (conn->state != CONN_SESSION || !conn->fresh || conn->server->draining)
+        conn->stamp_ms = loop_now_ms(conn->server->loop);
+}
+
 int conn_send(struct conn *conn, const struct span *parts, int count)
 {
     struct span list[4];
@@ -126,8 +132,8 @@ int conn_send(struct conn *conn, const struct span *parts, int count)
     }
     if (buf_len(&conn->out) > 0 || conn->pressure_ms != 0)
         timeouts_pressure(conn, (size_t)sent);
-    else if (conn->state != CONN_HANDLING) /* from now on it is idle, or drained */
-        conn->stamp_ms = loop_now_ms(conn->server->loop);
+    else if (conn->state != CONN_HANDLING)
+        conn_quiet(conn);
     return 0;
 }
 

@@ -181,6 +181,10 @@ void conn_take(struct conn *conn, size_t bytes);
 struct buf *conn_out(struct conn *conn);
 void conn_send_soon(struct conn *conn);
 
+/* From now on it is idle, or drained. What comes and goes before its first request makes the time
+ * for that no longer: a client could send a SETTINGS frame byte by byte. */
+void conn_quiet(struct conn *conn);
+
 /* Sends now: what is buffered, then parts; what the socket does not take of them is kept. 0 or an
  * error. */
 int conn_send(struct conn *conn, const struct span *parts, int count);

@@ -302,7 +302,7 @@ void session_receive(struct session *session, struct span in)
     if (session->broken)
         return;
     if (session->active == 0)
-        conn->stamp_ms = now_ms;
+        conn_quiet(conn);
     if (h2_receive(session->h2, in, now_ms) < 0)
         note_trouble(session);
 }

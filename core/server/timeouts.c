@@ -131,7 +131,7 @@ void timeouts_pressure(struct conn *conn, size_t bytes)
     if (buf_len(&conn->out) == 0) {
         conn->pressure_ms = 0;
         if (conn->state != CONN_HANDLING)
-            conn->stamp_ms = loop_now_ms(conn->server->loop);
+            conn_quiet(conn);
     } else if (conn->pressure_ms == 0) {
         begin_pressure(conn);
     } else {
