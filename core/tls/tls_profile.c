@@ -89,16 +89,34 @@ static const char *judge_status(OCSP_SINGLERESP *single, struct tls_staple *stap
     return NULL;
 }
 
+/* Its digests are of the responder's choice: SHA-1 mostly, SHA-256 (RFC 6960 section 4.3). */
+static bool is_about(OCSP_SINGLERESP *single, const struct tls_cert *cert)
+{
+    /* OpenSSL only reads it, and takes no const. */
+    OCSP_CERTID *id = (OCSP_CERTID *)(uintptr_t)OCSP_SINGLERESP_get0_id(single);
+    const EVP_MD *digest;
+    ASN1_OBJECT *name;
+    OCSP_CERTID *own;
+    bool is_same;
+
+    OCSP_id_get0_info(NULL, &name, NULL, NULL, id);
+    digest = EVP_get_digestbyobj(name);
+    if (digest == NULL)
+        return false;
+    own = OCSP_cert_to_id(digest, cert->leaf, sk_X509_value(cert->chain, 0));
+    is_same = own && OCSP_id_cmp(own, id) == 0;
+    OCSP_CERTID_free(own);
+    return is_same;
+}
+
 static const char *judge_answer(OCSP_BASICRESP *basic, const struct tls_cert *cert,
                                 struct tls_staple *staple)
 {
     int at = -1;
 
     if (sk_X509_num(cert->chain) > 0) {
-        OCSP_CERTID *id = OCSP_cert_to_id(NULL, cert->leaf, sk_X509_value(cert->chain, 0));
-
-        at = id ? OCSP_resp_find(basic, id, -1) : -1;
-        OCSP_CERTID_free(id);
+        for (int i = 0; i < OCSP_resp_count(basic) && at < 0; i++)
+            at = is_about(OCSP_resp_get0(basic, i), cert) ? i : -1;
         if (at < 0)
             return "the OCSP answer is about another certificate";
     } else if (OCSP_resp_count(basic) == 1) {

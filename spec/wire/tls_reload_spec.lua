@@ -145,15 +145,16 @@ describe("a file of a TLS binding", function()
   end)
 
   describe("with an OCSP answer", function()
-    -- An answer of the authority about a certificate, DER, which is fresh for so many minutes.
-    local function answer(name, minutes, status)
+    -- An answer of the authority about a certificate, DER, which is fresh for so many minutes; it
+    -- names the certificate by this digest.
+    local function answer(name, minutes, status, digest)
       local serial = certs.openssl("x509", "-in", store:path("leaf.pem"), "-noout", "-serial")
         :match("=(%x+)")
       local line = status == "revoked" and "R\t400101000000Z\t260101000000Z"
         or "V\t400101000000Z\t"
       store:write("index", ("%s\t%s\tunknown\t/CN=leaf\n"):format(line, serial))
-      certs.openssl("ocsp", "-issuer", store:path("ca.pem"), "-cert", store:path("leaf.pem"),
-        "-reqout", store:path("request"))
+      certs.openssl("ocsp", "-" .. (digest or "sha1"), "-issuer", store:path("ca.pem"), "-cert",
+        store:path("leaf.pem"), "-reqout", store:path("request"))
       certs.openssl("ocsp", "-index", store:path("index"), "-rsigner", store:path("ca.pem"),
         "-rkey", store:path("ca.key"), "-CA", store:path("ca.pem"), "-reqin", store:path("request"),
         "-nmin", tostring(minutes), "-respout", store:path(name))
@@ -188,6 +189,11 @@ describe("a file of a TLS binding", function()
         "--connect-to", "a.test:443:127.0.0.1:" .. s.port, "https://a.test/" })
       assert.equal(0, result.exit, result.stderr)
       assert.is_nil(secure.ask(s, { sni = "a.test" }).text:find("OCSP Response Status", 1, true))
+    end)
+
+    it("staples it whatever digest names the certificate in it", function()
+      answer("good", 600, nil, "sha256")
+      assert.is_true(stapled(secure.start({ tls = binding("good") })))
     end)
 
     it("staples it to its own certificate alone", function()
