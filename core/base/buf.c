@@ -19,6 +19,13 @@ void buf_fini(struct buf *buf)
     *buf = (struct buf){0};
 }
 
+void buf_wipe(struct buf *buf)
+{
+    if (buf->data)
+        explicit_bzero(buf->data, buf->cap);
+    buf_fini(buf);
+}
+
 char *buf_reserve(struct buf *buf, size_t extra)
 {
     size_t held = buf->tail - buf->head, cap = buf->cap ? buf->cap : SMALLEST;

@@ -17,6 +17,9 @@ struct buf {
 
 void buf_fini(struct buf *buf);
 
+/* The same for one that may hold a key: nothing of it is left in memory. */
+void buf_wipe(struct buf *buf);
+
 /* Makes room for at least extra more bytes and returns where they go; buf_added then counts them
  * in. */
 char *buf_reserve(struct buf *buf, size_t extra);

@@ -51,10 +51,8 @@ static void pair_clear(struct pair *pair)
 {
     tls_cert_free(pair->cert);
     tls_descriptions_free(pair->facts, pair->fact_count);
-    if (pair->key.data)
-        explicit_bzero(pair->key.data, pair->key.cap);
     buf_fini(&pair->pem);
-    buf_fini(&pair->key);
+    buf_wipe(&pair->key);
     pair->cert = NULL;
     pair->facts = NULL;
     pair->fact_count = 0;

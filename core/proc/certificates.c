@@ -46,7 +46,7 @@ struct contents {
 static void contents_fini(struct contents *contents)
 {
     for (unsigned i = 0; i < FILES_MOST; i++)
-        secret_fini(&contents->text[i]);
+        buf_wipe(&contents->text[i]);
 }
 
 /* ---- a binding without its files ---- */
@@ -324,7 +324,7 @@ static int check_size(const struct certificates *certificates, struct err_text *
 
     certificates_state(certificates, &pairs);
     bytes = buf_len(&pairs);
-    secret_fini(&pairs);
+    buf_wipe(&pairs);
     if (bytes <= STATE_BYTES)
         return 0;
     return err_set(text, EXIT_OPTION, ERR_TOO_LARGE,

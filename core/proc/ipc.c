@@ -87,6 +87,7 @@ static void waiting_free(struct waiting *waiting)
 {
     for (unsigned i = 0; i < waiting->fd_count; i++)
         close(waiting->fds[i]);
+    explicit_bzero(waiting->text, waiting->length); /* some messages carry keys */
     mem_free(waiting);
 }
 
@@ -246,7 +247,7 @@ void ipc_close(struct ipc_channel *channel)
         return;
     ipc_unwatch(channel);
     give_up_reserve(channel, IPC_RESERVE);
-    buf_fini(&channel->pieces);
+    buf_wipe(&channel->pieces);
     close(channel->fd);
     channel->fd = -1;
 }
@@ -335,7 +336,7 @@ void ipc_message_fini(struct ipc_message *message)
         if (message->fds[i] >= 0)
             close(message->fds[i]);
     message->fd_count = 0;
-    buf_fini(&message->text);
+    buf_wipe(&message->text);
 }
 
 /* ---- pairs ---- */

@@ -171,7 +171,7 @@ static void send_secret(struct slot *slot, enum ipc_kind kind,
         return;
     add(certificates, &pairs);
     slot_post(slot, kind, 0, buf_span(&pairs));
-    secret_fini(&pairs);
+    buf_wipe(&pairs);
 }
 
 static void add_tickets(const struct certificates *certificates, struct buf *pairs)

@@ -20,7 +20,7 @@ static int read_keys(struct ticket_keys *keys, struct err_text *why)
         code = tls_tickets_set(&keys->tickets, buf_span(&text), &reason);
     if (code == 0)
         watched_file_take(&keys->file, &text);
-    secret_fini(&text);
+    buf_wipe(&text);
     return code < 0 ? err_set(why, EXIT_OPTION, code, "session_tickets.keys=%s: %s",
                               keys->file.path, reason.text)
                     : 0;
@@ -99,5 +99,5 @@ void ticket_keys_state(const struct ticket_keys *keys, struct buf *pairs)
                              (size_t)keys->tickets.count * TLS_TICKET_KEY_BYTES));
     buf_append(&digits, span_of("", 1));
     pairs_add(pairs, "keys", buf_span(&digits).at);
-    secret_fini(&digits);
+    buf_wipe(&digits);
 }

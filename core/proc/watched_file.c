@@ -11,13 +11,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-void secret_fini(struct buf *text)
-{
-    if (text->data)
-        explicit_bzero(text->data, text->cap);
-    buf_fini(text);
-}
-
 static int64_t nanoseconds(struct timespec when)
 {
     return (int64_t)when.tv_sec * 1000000000 + when.tv_nsec;
@@ -91,7 +84,7 @@ int watched_file_read(struct watched_file *file, struct buf *text, struct err_te
         code = read_all(fd, text, why);
     close(fd);
     if (code < 0) {
-        secret_fini(text);
+        buf_wipe(text);
         return code;
     }
     file->mode = about.st_mode;
@@ -101,12 +94,12 @@ int watched_file_read(struct watched_file *file, struct buf *text, struct err_te
 
 void watched_file_take(struct watched_file *file, struct buf *text)
 {
-    secret_fini(&file->text);
+    buf_wipe(&file->text);
     file->text = *text;
     *text = (struct buf){0};
 }
 
 void watched_file_fini(struct watched_file *file)
 {
-    secret_fini(&file->text);
+    buf_wipe(&file->text);
 }

@@ -41,7 +41,4 @@ bool watched_file_moved(struct watched_file *file);
 void watched_file_take(struct watched_file *file, struct buf *text);
 void watched_file_fini(struct watched_file *file);
 
-/* Frees a text that may hold a key, and leaves nothing of it in memory. */
-void secret_fini(struct buf *text);
-
 #endif

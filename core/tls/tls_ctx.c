@@ -152,6 +152,24 @@ static int on_ticket(SSL *ssl, unsigned char *name, unsigned char *iv, EVP_CIPHE
     return tls_tickets_use(&tls->tickets, name, iv, cipher, mac, seals);
 }
 
+/* A session would keep a client's certificate, and what it was worth, beyond the time that it is
+ * good for: then the client shows what it has now. */
+static SSL_TICKET_RETURN on_session(SSL *ssl, SSL_SESSION *session, const unsigned char *name,
+                                    size_t name_length, SSL_TICKET_STATUS status, void *argument)
+{
+    X509 *cert = session ? SSL_SESSION_get0_peer(session) : NULL;
+
+    (void)ssl;
+    (void)name;
+    (void)name_length;
+    (void)argument;
+    if (status != SSL_TICKET_SUCCESS && status != SSL_TICKET_SUCCESS_RENEW)
+        return SSL_TICKET_RETURN_IGNORE_RENEW;
+    if (cert && X509_cmp_current_time(X509_get0_notAfter(cert)) <= 0)
+        return SSL_TICKET_RETURN_IGNORE_RENEW;
+    return status == SSL_TICKET_SUCCESS ? SSL_TICKET_RETURN_USE : SSL_TICKET_RETURN_USE_RENEW;
+}
+
 static unsigned alpn_extension(const char *names, unsigned char *out)
 {
     unsigned used = 0;
@@ -187,6 +205,7 @@ static SSL_CTX *front_new(struct tls *tls)
     SSL_CTX_set_client_hello_cb(front, on_hello, tls);
     SSL_CTX_set_tlsext_servername_callback(front, on_name);
     SSL_CTX_set_tlsext_ticket_key_evp_cb(front, on_ticket);
+    SSL_CTX_set_session_ticket_cb(front, NULL, on_session, NULL);
     return front;
 }
 

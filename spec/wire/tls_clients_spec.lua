@@ -1,5 +1,6 @@
 -- Client certificates: what each mode asks, what a handler sees, asking after the handshake, 421.
 local certs = require("spec.support.certs")
+local json = require("moonquay.core").json
 local peer = require("spec.support.peer")
 local secure = require("spec.support.secure")
 local timed = require("spec.support.timed")
@@ -285,6 +286,36 @@ return app]]
       s:await("request_refused [^\n]*status=421 reason=Misdirected")
       s:await(" 421 %- Misdirected %-\n")
       assert.equal(refused, select(2, secure.counters(s)).Misdirected)
+    end)
+
+    it("is not had by way of another's stream either: 421, and the others go on", function()
+      local s = secure.start({ urls = "https://+:PORT", tls = table.concat({
+        binding("none", { name = "a.test" }), binding("require", { name = "b.test" }),
+        binding("none", { name = "c.test" }), binding("allow", { name = "*.d.test" }) }, ";") })
+      -- As a browser does that finds one certificate good for several hosts (RFC 9113 s. 9.1.1).
+      local statuses = json.decode(peer.node([[
+import http2 from "node:http2";
+const session = http2.connect("https://127.0.0.1:" + process.argv[2],
+  { servername: "a.test", rejectUnauthorized: false });
+const ask = (authority) => new Promise((done) => {
+  const stream = session.request({ ":authority": authority, ":method": "POST" });
+  stream.on("response", (headers) => { stream.resume(); done(headers[":status"]); });
+  stream.end("content");
+});
+const statuses = [];
+for (const host of ["a.test", "b.test", "c.test", "x.d.test", "B.TEST:443", "a.test:443"])
+  statuses.push(await ask(host));
+statuses.push(await Promise.all(["b.test", "a.test", "b.test", "c.test"].map(ask)));
+process.stdout.write(JSON.stringify(statuses));
+session.close();
+]], tostring(s.port)))
+      assert.same({ 200, 421, 200, 421, 421, 200, { 421, 200, 421, 200 } }, statuses)
+      assert.equal(1, secure.counters(s).tls_handshakes)
+      assert.equal(5, select(2, secure.counters(s)).Misdirected)
+      -- What may be done over it after that: a connection of its own, with the certificate.
+      local result = peer.run({ "curl", "-qsSk", "--http2", "--cert", made.alice.cert, "--key",
+        made.alice.key, "--connect-to", "::127.0.0.1:" .. s.port, "https://b.test/" })
+      assert.equal("CN=alice", json.decode(result.stdout).certificate.subject)
     end)
   end)
 end)

@@ -64,6 +64,29 @@ describe("a file of a TLS binding", function()
     assert.equal(0, s:stop())
   end)
 
+  it("is taken up while thousands of requests run, and harms none of them", function()
+    for _, name in ipairs({ "old", "new" }) do
+      store:make(name, { names = { "a.test" } })
+    end
+    put("old")
+    local s = secure.start({ tls = served(), options = { "--workers", "2" } })
+    local workers = table.concat(s:workers(), " ")
+    local url = ("https://127.0.0.1:%d/"):format(s.port)
+    for i, name in ipairs({ "new", "old" }) do
+      put(name)
+      require("spec.support.await")("the certificate " .. name, function()
+        local is_taken = select(2, s:stderr():gsub("certificate_changed", "")) == i
+        -- New connections all the time, each with some requests, and once more when it is.
+        local result = peer.run({ "h2load", "-n", "2000", "-c", "100", "-m", "10", url })
+        assert.matches("2000 done, 2000 succeeded, 0 failed, 0 errored", result.stdout, 1, true)
+        return is_taken
+      end)
+      assert.equal(name, shown(s))
+    end
+    assert.equal(workers, table.concat(s:workers(), " "))
+    assert.equal(0, s:stop())
+  end)
+
   it("may be a link that leads elsewhere from now on", function()
     for _, name in ipairs({ "old", "new" }) do
       store:make(name, { names = { "a.test" } })

@@ -1,5 +1,6 @@
 -- Messages over TLS: large ones both ways, in awkward pieces, and how connections end.
 local certs = require("spec.support.certs")
+local h2 = require("spec.support.h2_frames")
 local secure = require("spec.support.secure")
 local server = require("spec.support.server")
 local sys = require("moonquay.probe").sys
@@ -190,6 +191,22 @@ describe("a message over TLS", function()
         end
       end)
     end
+
+    it("has it over HTTP/2, too", function()
+      local s = start(nil, { "trusted_proxies=127.0.0.1" })
+      local request = h2.PREFACE .. h2.settings({}) .. h2.request(1, { [":scheme"] = "https",
+        [":path"] = "/small" }) .. h2.goaway(0, "NO_ERROR")
+      for _, case in ipairs(cases) do
+        for _, way in ipairs({ { joined = true }, { joined = false }, { pieces = 1 } }) do
+          local seen = tls_peer({ port = s.port, prefix = case[2], joined = way.joined,
+            pieces = way.pieces, send = { { text = request } },
+            tls = { ALPNProtocols = { "h2", "http/1.1" } } })
+          assert.equal("h2", seen.alpn, case[1])
+          assert.truthy(seen.head:find(('"ip":"%s"'):format(case[3]), 1, true), seen.head)
+          assert.truthy(seen.head:find('"scheme":"https"', 1, true), case[1])
+        end
+      end
+    end)
 
     it("goes on where nobody is trusted as what it is, no TLS", function()
       local s = start()
