@@ -79,8 +79,25 @@ static void request_free(struct request *request)
     exchange_release(exchange);
 }
 
+static void wake_waiters(struct request *request, bool reader, bool writer, int code)
+{
+    if (reader && request->content_waiter)
+        task_wake(request->content_waiter, WAIT_CONTENT, code);
+    if (writer && request->room_waiter)
+        task_wake(request->room_waiter, WAIT_ROOM, code);
+}
+
+static void wake_certificate_waiter(struct request *request, int code)
+{
+    if (request->certificate_waiter)
+        task_wake(request->certificate_waiter, WAIT_EVENT, code);
+}
+
+/* A task that is not the request's own may still wait for something of it. */
 void request_over(struct request *request)
 {
+    wake_waiters(request, true, true, ERR_CLOSED);
+    wake_certificate_waiter(request, ERR_CLOSED);
     release_refs(request);
     request_free(request);
 }
@@ -338,14 +355,6 @@ static void on_start(void *context, struct exchange *exchange)
     task_start(task, task->arguments);
 }
 
-static void wake_waiters(struct request *request, bool reader, bool writer, int code)
-{
-    if (reader && request->content_waiter)
-        task_wake(request->content_waiter, WAIT_CONTENT, code);
-    if (writer && request->room_waiter)
-        task_wake(request->room_waiter, WAIT_ROOM, code);
-}
-
 static void on_readable(struct exchange *exchange)
 {
     wake_waiters(exchange->task, true, false, 0);
@@ -354,12 +363,6 @@ static void on_readable(struct exchange *exchange)
 static void on_writable(struct exchange *exchange)
 {
     wake_waiters(exchange->task, false, true, 0);
-}
-
-static void wake_certificate_waiter(struct request *request, int code)
-{
-    if (request->certificate_waiter)
-        task_wake(request->certificate_waiter, WAIT_EVENT, code);
 }
 
 static void on_certified(struct exchange *exchange)
