@@ -177,8 +177,9 @@ class Wild:
         self.acks = chance(0.9)
         how = random.random()
         if how < 0.05 and not self.tls:
-            self.wire.put(b"GET %s HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade, HTTP2-Settings"
-                          b"\r\nUpgrade: h2c\r\nHTTP2-Settings: AAQAAP__\r\n\r\n"
+            self.wire.put(b"GET %s HTTP/1.1\r\nHost: localhost\r\n"
+                          b"Connection: Upgrade, HTTP2-Settings\r\n"
+                          b"Upgrade: h2c\r\nHTTP2-Settings: AAQAAP__\r\n\r\n"
                           % some_path().encode())
             self.next = 3
         elif how < 0.07:

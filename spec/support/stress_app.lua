@@ -1,6 +1,6 @@
--- The app of spec/wire/stress_spec.lua and h2_stress_spec.lua: a request says in its path, letter by
--- letter, what its handler does. Nothing here is careful: errors, forgotten tasks and stale objects
--- are the point.
+-- The app of spec/wire/stress_spec.lua and h2_stress_spec.lua: a request says in its path, letter
+-- by letter, what its handler does. Nothing here is careful: errors, forgotten tasks and stale
+-- objects are the point.
 local moonquay = require("moonquay")
 local core = require("moonquay.core")
 
