@@ -27,7 +27,7 @@ describe("A server under random clients of HTTP/2", function()
       "--error-log", "/dev/null" }
     for _, pair in ipairs({ "h2.cleartext=true", "max_concurrent_requests=40", "cpu_limit=0.1",
       "memory_limit=8MiB", "timeouts.cancel=0.2", "timeouts.entity_body=1",
-      "timeouts.header_wait=1", "timeouts.idle_connection=3", "timeouts.drain_entity_body=1",
+      "timeouts.header_wait=5", "timeouts.idle_connection=5", "timeouts.drain_entity_body=1",
       "timeouts.handler=0.7", "h2.max_resets=900", "h2.max_settings=900", "h2.max_pings=900",
       "h2.max_other_frames=100000", "h2.max_concurrent_streams=" .. (seed % 3 == 0 and 3 or 20),
       "h2.stream_window_bytes=" .. (seed % 2 == 0 and 1024 or 65535),
