@@ -38,7 +38,7 @@ def settings(*pairs):
 
 
 def literal(name, value, first=0x00):
-    """A field line whose strings are plain (RFC 7541 section 6.2); first 0x40 puts it into the table."""
+    """A line whose strings are plain (RFC 7541 section 6.2); 0x40 puts it into the table."""
     def text(part):
         out, left = bytearray(), len(part)
         if left < 127:
@@ -55,7 +55,8 @@ def literal(name, value, first=0x00):
 
 def fields(path="/quick", method="GET", more=(), drop=()):
     """A field section that depends on no table, pseudo-fields first."""
-    lines = [(b":method", method), (b":scheme", SCHEME), (b":path", path), (b":authority", "localhost")]
+    lines = [(b":method", method), (b":scheme", SCHEME), (b":path", path),
+             (b":authority", "localhost")]
     lines = [line for line in lines if line[0].decode() not in drop] + list(more)
     return b"".join(literal(*(part if isinstance(part, bytes) else part.encode() for part in line))
                     for line in lines)

@@ -1,5 +1,6 @@
--- The app of spec/wire/stress_spec.lua: a request says in its path, letter by letter, what its
--- handler does. Nothing here is careful: errors, forgotten tasks and stale objects are the point.
+-- The app of spec/wire/stress_spec.lua and h2_stress_spec.lua: a request says in its path, letter
+-- by letter, what its handler does. Nothing here is careful: errors, forgotten tasks and stale
+-- objects are the point.
 local moonquay = require("moonquay")
 local core = require("moonquay.core")
 
@@ -46,6 +47,15 @@ function steps.n(_, res) -- until the client leaves, which nobody is told of aft
 end
 function steps.N(_, res) while not res.finished do core.sleep(3600) end end
 function steps.S(_, _, n) local till = os.clock() + n / 500 repeat until os.clock() > till end
+
+function steps.R(req, _, n) req:reset(n) end
+function steps.B(req) req:abort() end
+function steps.Z(_, res) res:close_connection() end
+function steps.V(req, _, n)
+  pcall(function() req.limits.max_request_body_size = n * 100 end)
+  pcall(function() req.limits.timeouts.entity_body = (n + 1) / 20 end)
+  pcall(function() req.limits.min_send_bytes_per_second = n > 4 and "off" or n + 1 end)
+end
 
 function steps.C(req, _, n)
   req:on_cancel(function()
