@@ -11,6 +11,14 @@ static struct session *session_of(const struct exchange *exchange)
     return exchange->stream->session;
 }
 
+/* Nothing comes from the peer any more, although nobody has been told: a handler that blocks must
+ * not wait for it. */
+static bool is_lost(const struct exchange *exchange)
+{
+    return exchange->stream->is_closed || exchange->conn->peer_ended ||
+           session_of(exchange)->broken;
+}
+
 /* ---- content of the request ---- */
 
 static int h2_content(struct exchange *exchange, struct span *data)
@@ -26,7 +34,7 @@ static int h2_content(struct exchange *exchange, struct span *data)
     stream->in.head = stream->in.tail = 0;
     if (stream->request.ended)
         return H1_END;
-    if (stream->is_closed || conn->peer_ended)
+    if (is_lost(exchange))
         return exchange_content_failed(exchange, ERR_CLOSED);
     exchange->wants_content = true;
     stream->stamp_ms = loop_now_ms(conn->server->loop);
@@ -105,7 +113,7 @@ static int h2_room(struct exchange *exchange)
         return ERR_CLOSED;
     if (buf_len(&stream->out) < OUT_HIGH_BYTES / 2)
         return 0;
-    if (stream->is_closed || exchange->conn->peer_ended)
+    if (is_lost(exchange))
         return ERR_CLOSED;
     exchange->wants_room = true;
     return ERR_AGAIN;

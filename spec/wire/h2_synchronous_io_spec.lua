@@ -114,6 +114,25 @@ describe("Synchronous I/O over HTTP/2", function()
       assert.equal("closed", client:rest())
     end)
 
+    it("learns that its client broke the rules, reading: " .. place, function()
+      start("--set", "cpu_limit=20")
+      client:open("/read/" .. place, { method = "POST", open = true })
+      s:await("it reads%.")
+      client:send(frames.frame("PRIORITY", 0, 0, "\0\0\0\0\0"))
+      s:await("it got true nil %l+%.")
+      assert.equal("closed", client:rest())
+    end)
+
+    it("learns that its client broke the rules, writing: " .. place, function()
+      start("--set", "cpu_limit=20")
+      client.credit = false
+      local id = client:open(("/write/%s/1000"):format(place))
+      client:body(id, 65535)
+      client:send(frames.frame("PRIORITY", 0, 0, "\0\0\0\0\0"))
+      s:await("it wrote nil closed%.")
+      client:rest()
+    end)
+
     it("learns that its stream was reset, writing: " .. place, function()
       start("--set", "cpu_limit=20")
       client.credit = false
