@@ -634,6 +634,9 @@ struct stream *tls_stream_new(struct tls *tls, struct loop *loop, int fd,
     self->ssl = SSL_new(self->generation->front);
     CHECK(self->ssl != NULL && set_bio(self));
     SSL_set_accept_state(self->ssl);
+    /* Off its own socket OpenSSL would go on reading for as long as a client sends KeyUpdates. */
+    if (!self->own_bio)
+        SSL_clear_mode(self->ssl, SSL_MODE_AUTO_RETRY);
     return &self->stream;
 }
 
