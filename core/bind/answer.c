@@ -54,7 +54,7 @@ static void finish(struct request *request, struct span content)
 {
     struct exchange *exchange = request->exchange;
     char text[BARE_BYTES];
-    int code = exchange_finish(exchange, content);
+    int code = request_finish(request, content);
 
     /* Who was told to stop has not written less by mistake. */
     if (code == ERR_INVALID && request->cancel == 0)
@@ -64,7 +64,7 @@ static void finish(struct request *request, struct span content)
         log_failure(request, "response_long", "the content is longer than Content-Length says",
                     NULL);
         if (exchange->phase == EXCHANGE_OPEN)
-            exchange_finish(exchange, prepare_bare(request, text, sizeof(text)));
+            request_finish(request, prepare_bare(request, text, sizeof(text)));
         else
             exchange_fail(exchange);
     }
@@ -311,7 +311,7 @@ static void bare_failure(struct request *request)
         send_in_stage(request, -1, STAGE_FAILURE);
         return;
     }
-    exchange_finish(request->exchange, content);
+    request_finish(request, content);
     after_answer(request);
 }
 

@@ -178,7 +178,7 @@ static int response_flush(lua_State *L)
 
 static int finish_now(lua_State *L, struct request *request, struct span data)
 {
-    int code = exchange_finish(request->exchange, data);
+    int code = request_finish(request, data);
 
     if (code == ERR_INVALID)
         return luaL_error(L, "fewer bytes were written than the Content-Length header says");
@@ -272,7 +272,7 @@ static int response_json(lua_State *L)
     if (fields_find_id(fields, FIELD_CONTENT_TYPE, 0) == NULL)
         fields_add(fields, SPAN("Content-Type"), SPAN("application/json"));
     if (buf_len(&text) <= EXCHANGE_WHOLE && !callbacks_wait_for_start(request)) {
-        int code = exchange_finish(request->exchange, buf_span(&text));
+        int code = request_finish(request, buf_span(&text));
 
         buf_fini(&text);
         if (code < 0)

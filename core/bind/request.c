@@ -258,6 +258,15 @@ ssize_t request_write(lua_State *L, struct request *request, struct span data)
     return code;
 }
 
+int request_finish(struct request *request, struct span data)
+{
+    int code = exchange_finish(request->exchange, data);
+
+    if (request->exchange->phase >= EXCHANGE_FINISHED)
+        wake_waiters(request, true, true, 0); /* they look again, and find the end */
+    return code;
+}
+
 static int request_wait(lua_State *L, enum task_wait wait, struct task **waiter, lua_KFunction k,
                         lua_KContext context)
 {

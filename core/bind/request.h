@@ -106,6 +106,9 @@ void request_check_io(lua_State *L, const struct request *request);
 int request_content(lua_State *L, struct request *request, struct span *run);
 ssize_t request_write(lua_State *L, struct request *request, struct span data);
 
+/* exchange_finish; tasks that wait for content or room learn that none will come. */
+int request_finish(struct request *request, struct span data);
+
 /* Parks the running task until content or room is there. */
 int request_wait_content(lua_State *L, struct request *request, lua_KFunction k,
                          lua_KContext context);

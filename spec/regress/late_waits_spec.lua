@@ -75,3 +75,51 @@ end]]):format(kind),
     end)
   end
 end)
+
+-- Its answer may end before what another task waits for has come, and then it never comes.
+describe("a task that waits for the body of a request", function()
+  local APP = [[
+local moonquay = require("moonquay")
+local app = moonquay.app()
+local function reads(req)
+  local _, err = req.body:read("a")
+  moonquay.log.info("the reader: " .. err.code)
+end
+app:post("/joined", function(req, res)
+  local reader = moonquay.spawn(reads, req)
+  moonquay.sleep(0.01)
+  res:finish("answered")
+  reader:join()
+end)
+app:post("/after", function(req, res)
+  res:after(function() moonquay.sleep(1000) end)
+  moonquay.background(reads, req)
+  moonquay.sleep(0.01)
+  return "answered"
+end)
+return app]]
+
+  for _, way in ipairs({ "joined", "after" }) do
+    for _, protocol in ipairs({ "HTTP/1.1", "HTTP/2" }) do
+      it(("learns of the end of its answer: %s, over %s"):format(way, protocol), function()
+        local drain = way == "after" and "0.1" or "60"
+        local s = server.start({ app = APP, options = { "--set", "h2.cleartext=true", "--set",
+          "drain=" .. drain } })
+        local client
+        if protocol == "HTTP/2" then
+          client = require("spec.support.h2_client").connect(s)
+          client:head(client:open("/" .. way, { method = "POST", open = true }))
+        else
+          client = s:connect()
+          client:send("POST /" .. way .. " HTTP/1.1\r\nHost: h\r\nContent-Length: 100\r\n\r\n")
+          client:read_until("answered")
+        end
+        s:await('the reader: closed"')
+        client:close()
+        s:signal("TERM")
+        assert.same({ exit = 0 }, s:wait(10))
+        assert.equal(0, s:stop())
+      end)
+    end
+  end
+end)
