@@ -149,3 +149,40 @@ bool tls_stream_peer(const struct stream *stream, struct arena *arena, struct tl
     ERR_clear_error();
     return true;
 }
+
+/* ---- what the owner decides by ---- */
+
+const char *tls_stream_failure(const struct stream *stream)
+{
+    return tls_stream_of(stream)->failure;
+}
+
+struct span tls_stream_alpn(const struct stream *stream)
+{
+    const struct tls_stream *self = tls_stream_of(stream);
+    const unsigned char *name = NULL;
+    unsigned length = 0;
+
+    if (self->ssl && self->is_established)
+        SSL_get0_alpn_selected(self->ssl, &name, &length);
+    return span_of((const char *)name, length);
+}
+
+bool tls_stream_serves(const struct stream *stream, struct span host)
+{
+    const struct tls_stream *self = tls_stream_of(stream);
+    const struct tls_profile *profile;
+    char name[TLS_NAME_MOST + 1];
+
+    if (!self->generation->asks_clients || self->profile == NULL)
+        return true;
+    if (host.len > 0 && host.at[host.len - 1] == '.')
+        host.len--;
+    if (host.len > TLS_NAME_MOST)
+        return false;
+    for (size_t i = 0; i < host.len; i++)
+        name[i] = ascii_lower(host.at[i]);
+    profile = tls_find(self->generation, &self->local, span_of(name, host.len));
+    return profile == NULL ||
+           memcmp(profile->policy, self->profile->policy, sizeof(profile->policy)) == 0;
+}

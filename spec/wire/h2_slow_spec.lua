@@ -42,8 +42,8 @@ describe("A client of HTTP/2 that begins slowly", function()
   for _, tls in ipairs({ false, true }) do
     it("is dropped when it takes longer than header_wait" .. (tls and ", over TLS" or ""),
       function()
-        -- All at once, since each takes its second; the first piece of each goes at once, since others
-        -- begin meanwhile.
+        -- All at once, since each takes its second; the first piece of each goes at once, since
+        -- others begin meanwhile.
         local script = { [[
 import itertools
 def bytewise(whole): return iter([whole[i:i + 1] for i in range(len(whole))])
