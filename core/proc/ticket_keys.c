@@ -5,6 +5,7 @@
 #include "proc/ticket_keys.h"
 
 #include <string.h>
+#include <sys/stat.h>
 
 #include "base/log.h"
 #include "proc/ipc.h"
@@ -21,6 +22,10 @@ static int read_keys(struct ticket_keys *keys, struct err_text *why)
     if (code == 0)
         watched_file_take(&keys->file, &text);
     buf_wipe(&text);
+    if (code == 0 && (keys->file.mode & S_IROTH))
+        log_event(LOG_WARN, "key_readable",
+                  "session_tickets.keys=%s: everybody on this machine can read the keys",
+                  keys->file.path);
     return code < 0 ? err_set(why, EXIT_OPTION, code, "session_tickets.keys=%s: %s",
                               keys->file.path, reason.text)
                     : 0;

@@ -2,8 +2,8 @@
  * OpenSSL between an owner and a socket, neither of which waits. A read takes what the socket has
  * with one call and opens all of it; a write seals up to TLS_BATCH_BYTES and sends them with one
  * call. What the socket does not take of sealed bytes cannot be sealed again: it is kept, and the
- * owner is told that none of that batch was taken until all of it is, so that whatever it has heard
- * to be written is really on its way.
+ * owner is not told that those bytes were taken before they are, so that whatever it has heard to
+ * be written is really on its way.
  */
 #include "tls/tls_stream_priv.h"
 
@@ -457,8 +457,20 @@ static ssize_t seal(struct tls_stream *self, struct span plain)
 }
 
 /*
- * Seals up to TLS_BATCH_BYTES and sends them at once. How many bytes were taken, 0 when the socket
- * has had enough.
+ * What of the batch may be told as taken, while so much of it waits: at least so many plain bytes
+ * are in that, and the last one counts when nothing waits.
+ */
+static size_t settle_owed(struct tls_stream *self, size_t batch)
+{
+    size_t left = buf_len(&self->unsent);
+
+    self->owed = batch < left ? batch : left;
+    return batch - self->owed;
+}
+
+/*
+ * Seals up to TLS_BATCH_BYTES and sends them at once. How many bytes were taken; with owed or
+ * without any parts left the socket has had enough.
  */
 static ssize_t write_batch(struct tls_stream *self, struct cursor *cursor)
 {
@@ -478,19 +490,16 @@ static ssize_t write_batch(struct tls_stream *self, struct cursor *cursor)
         used += sealed > 0 ? (size_t)sealed : 0;
     }
     code = send_sealed(self);
-    if (code == ERR_AGAIN) {
-        self->owed = used;
-        return 0;
-    }
-    return code < 0 ? code : (ssize_t)used;
+    if (code < 0 && code != ERR_AGAIN)
+        return code;
+    return (ssize_t)settle_owed(self, used);
 }
 
 static ssize_t tls_write(struct stream *stream, const struct span *parts, int count)
 {
     struct tls_stream *self = self_of(stream);
     struct cursor cursor = {parts, count, 0};
-    size_t used;
-    ssize_t batch = 1;
+    size_t used, owed = self->owed;
     int code;
 
     CHECK(count > 0 && count <= PARTS_MAX);
@@ -499,14 +508,16 @@ static ssize_t tls_write(struct stream *stream, const struct span *parts, int co
     if (!self->is_established)
         return ERR_AGAIN;
     code = send_unsent(self);
-    if (code < 0)
+    if (code < 0 && code != ERR_AGAIN)
         return code;
-    give_ticket(self);
-    used = self->owed;
-    self->owed = 0;
-    skip(&cursor, used);
-    while (cursor.count > 0 && batch > 0) {
-        batch = write_batch(self, &cursor);
+    used = settle_owed(self, owed);
+    if (code == 0) {
+        give_ticket(self);
+        skip(&cursor, owed);
+    }
+    while (code == 0 && cursor.count > 0 && self->owed == 0) {
+        ssize_t batch = write_batch(self, &cursor);
+
         if (batch < 0)
             return batch;
         used += (size_t)batch;
@@ -533,8 +544,10 @@ static void on_socket(struct loop_io *io, int events)
     if (events & STREAM_WRITE) {
         if (self->write_blocks_read)
             told |= self->wanted & STREAM_READ;
-        if (send_unsent(self) != ERR_AGAIN && !self->read_blocks_write)
-            told |= self->wanted & STREAM_WRITE;
+        if ((self->wanted & STREAM_WRITE) && !self->read_blocks_write)
+            told |= STREAM_WRITE; /* its write sends what waits */
+        else
+            send_unsent(self);
         watch(self);
     }
     if (told)

@@ -16,7 +16,7 @@ struct tls_stream {
     struct loop_call again; /* there is something to read that no event announces */
     struct buf kept;        /* received, and not given to OpenSSL yet */
     struct buf unsent;      /* sealed, and not taken by the socket yet */
-    size_t owed;            /* plain bytes in unsent; the owner has been told of none of them */
+    size_t owed;            /* plain bytes in unsent of which the owner has not been told */
     const char *failure;
     struct net_addr local;
     uint8_t wanted; /* events */

@@ -3,6 +3,7 @@ local await = require("spec.support.await")
 local certs = require("spec.support.certs")
 local secure = require("spec.support.secure")
 local server = require("spec.support.server")
+local sys = require("moonquay.probe").sys
 
 local APP = [[
 return function(req)
@@ -78,7 +79,7 @@ describe("a session ticket", function()
       local s = start()
       begin(s, version)
       for _, pid in ipairs(s:workers()) do
-        require("moonquay.probe").sys.kill(pid, "KILL")
+        sys.kill(pid, "KILL")
         s:await("worker_died [^\n]*pid=" .. pid)
       end
       await("two new workers", function()
@@ -125,8 +126,11 @@ describe("a session ticket", function()
 
   it("follows the file of keys", function()
     local file = store:write("keys", key("A"))
+    sys.chmod(file, "644")
     local s = start("session_tickets.keys=" .. file)
     begin_all(s)
+    s:await("warn key_readable [^\n]*session_tickets.keys=[^\n]*: everybody on this machine can "
+      .. "read the keys")
     store:write("keys", key("B") .. key("A"))
     s:await("info ticket_keys_changed ")
     -- Opened by the old key, and sealed anew by the new one, whose name is in the ticket.
