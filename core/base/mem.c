@@ -6,6 +6,7 @@
 
 #include "base/err.h"
 
+#include <malloc.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -25,6 +26,17 @@ static void *must(void *memory, size_t size)
         abort();
     }
     return memory;
+}
+
+/*
+ * A handshake takes and frees some 40 KiB, and by itself the library gives them back to the system
+ * each time, which has to clear them for the next. To set this ends its own judgement of what it
+ * maps apart: from 1 MiB on.
+ */
+void mem_keep_freed(void)
+{
+    mallopt(M_TRIM_THRESHOLD, 2 << 20);
+    mallopt(M_MMAP_THRESHOLD, 1 << 20);
 }
 
 void *mem_alloc(size_t size)

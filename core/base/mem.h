@@ -11,6 +11,10 @@
 
 #include "base/span.h"
 
+/* For a process that serves: freed memory at the top of the heap, up to 2 MiB, is kept for the next
+ * who needs it. */
+void mem_keep_freed(void);
+
 void *mem_alloc(size_t size);
 void *mem_zalloc(size_t size);
 void *mem_realloc(void *old, size_t size);

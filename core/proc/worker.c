@@ -527,6 +527,7 @@ int worker_run(void)
     struct worker *worker = mem_zalloc(sizeof(*worker)); /* too large for a stack */
     int status = EXIT_USAGE_ERROR;
 
+    mem_keep_freed();
     worker->error_fd = STDERR_FILENO;
     worker->access_fd = worker->http_error_fd = -1;
     set_up_signals();
