@@ -161,6 +161,32 @@ describe("a file of a TLS binding", function()
     assert.equal(#cases, select(2, s:stderr():gsub("certificate_kept", "")))
   end)
 
+  it("that goes on changing is left alone until it has come to rest", function()
+    for _, name in ipairs({ "old", "new", "b", "b2" }) do
+      store:make(name, { names = { "a.test" } })
+    end
+    put("old")
+    copy("b.pem", "other.pem")
+    copy("b.key", "other.key")
+    local s = secure.start({ urls = "https://+:PORT", tls = served() .. ";"
+      .. secure.binding({ cert = store:path("other.pem"), key = store:path("other.key") },
+        { name = "b.test" }) })
+    copy("b2.pem", "other.pem")
+    copy("b2.key", "other.key")
+    local written = 0
+    require("spec.support.await")("two looks", function()
+      written = written + 1 -- the new certificate; its key is still to come
+      store:write("served.pem", store:read("new.pem") .. ("\n"):rep(written))
+      return s:stderr():find("certificate_changed [^\n]*tls: binding 2")
+    end)
+    assert.is_nil(s:stderr():find("certificate_kept", 1, true), s:stderr())
+    assert.equal("old", shown(s))
+    copy("new.key", "served.key")
+    s:await("certificate_changed [^\n]*tls: binding 1")
+    assert.equal("new", shown(s))
+    assert.is_nil(s:stderr():find("certificate_kept", 1, true), s:stderr())
+  end)
+
   it("that is only touched changes nothing", function()
     store:make("old", { names = { "a.test" } })
     store:make("b", { names = { "b.test" } })
