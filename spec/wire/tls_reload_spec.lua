@@ -174,7 +174,7 @@ describe("a file of a TLS binding", function()
     copy("b2.pem", "other.pem")
     copy("b2.key", "other.key")
     local written = 0
-    require("spec.support.await")("two looks", function()
+    await("two looks", function()
       written = written + 1 -- the new certificate; its key is still to come
       store:write("served.pem", store:read("new.pem") .. ("\n"):rep(written))
       return s:stderr():find("certificate_changed [^\n]*tls: binding 2")
@@ -183,7 +183,7 @@ describe("a file of a TLS binding", function()
     assert.equal("old", shown(s))
     copy("new.key", "served.key")
     s:await("certificate_changed [^\n]*tls: binding 1")
-    assert.equal("new", shown(s))
+    await_shown(s, "new")
     assert.is_nil(s:stderr():find("certificate_kept", 1, true), s:stderr())
   end)
 
