@@ -35,7 +35,7 @@ static void *must(void *memory, size_t size)
  */
 void mem_keep_freed(void)
 {
-    mallopt(M_TRIM_THRESHOLD, 2 << 20);
+    mallopt(M_TRIM_THRESHOLD, 512 << 10);
     mallopt(M_MMAP_THRESHOLD, 1 << 20);
 }
 

@@ -11,8 +11,8 @@
 
 #include "base/span.h"
 
-/* For a process that serves: freed memory at the top of the heap, up to 2 MiB, is kept for the next
- * who needs it. */
+/* For a process that serves: freed memory at the top of the heap, up to 512 KiB, is kept for the
+ * next who needs it. */
 void mem_keep_freed(void);
 
 void *mem_alloc(size_t size);
