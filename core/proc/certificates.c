@@ -19,7 +19,7 @@
 
 #define LOOK_SECONDS    2
 #define FILES_MOST      (3 * TLS_CERTS_MOST + 1)
-#define STATE_BYTES     (12 << 20) /* of all bindings; a worker is told them in one message */
+#define STATE_BYTES     (12u << 20) /* of all files; a worker is told them in one message */
 #define AUTHORITIES_KEY "client_authorities"
 
 struct binding_file {
@@ -237,11 +237,43 @@ static bool take(struct binding *binding, struct contents *contents)
     return true;
 }
 
-static int load(struct binding *binding, bool *is_new, struct err_text *text)
+/* As they are told to a worker: what is no text goes as digits. contents may be NULL: in force. */
+static size_t bytes_of(const struct binding *binding, const struct contents *contents)
+{
+    size_t sum = 0;
+
+    for (unsigned i = 0; i < binding->file_count; i++) {
+        const struct binding_file *file = &binding->files[i];
+        size_t bytes = buf_len(contents ? &contents->text[i] : &file->file.text);
+
+        sum += file->part == TLS_PART_OCSP ? 2 * bytes : bytes;
+    }
+    return sum;
+}
+
+static int check_size(const struct certificates *certificates, const struct binding *binding,
+                      const struct contents *contents, struct err_text *text)
+{
+    size_t sum = bytes_of(binding, contents);
+
+    for (unsigned i = 0; i < certificates->count; i++)
+        if (&certificates->bindings[i] != binding)
+            sum += bytes_of(&certificates->bindings[i], NULL);
+    if (sum <= STATE_BYTES)
+        return 0;
+    return err_set(text, EXIT_OPTION, ERR_TOO_LARGE,
+                   "tls: binding %u: with its files those of all bindings take more than %u MiB",
+                   binding->number, STATE_BYTES >> 20);
+}
+
+static int load(const struct certificates *certificates, struct binding *binding, bool *is_new,
+                struct err_text *text)
 {
     struct contents contents = {0};
     int code = read_files(binding, &contents, text);
 
+    if (code == 0)
+        code = check_size(certificates, binding, &contents, text);
     if (code == 0)
         code = judge(binding, &contents, text);
     if (code == 0)
@@ -253,7 +285,7 @@ static int load(struct binding *binding, bool *is_new, struct err_text *text)
 }
 
 /* True when it has a new certificate. */
-static bool look_at(struct binding *binding)
+static bool look_at(const struct certificates *certificates, struct binding *binding)
 {
     struct err_text text;
     bool moved = false, is_new = false;
@@ -265,7 +297,7 @@ static bool look_at(struct binding *binding)
         return false;
     }
     binding->is_moving = false;
-    if (load(binding, &is_new, &text) < 0)
+    if (load(certificates, binding, &is_new, &text) < 0)
         log_event(LOG_ERROR, "certificate_kept", "%s; what was read before stays in use",
                   text.text);
     else if (is_new)
@@ -280,7 +312,7 @@ static void on_look(struct loop_alarm *alarm)
     bool is_new = false;
 
     for (unsigned i = 0; i < certificates->count; i++)
-        is_new |= look_at(&certificates->bindings[i]);
+        is_new |= look_at(certificates, &certificates->bindings[i]);
     if (is_new)
         certificates->changed(certificates->owner);
     ticket_keys_look(&certificates->tickets);
@@ -317,22 +349,6 @@ static void read_bindings(struct certificates *certificates, const char *rest)
     }
 }
 
-static int check_size(const struct certificates *certificates, struct err_text *text)
-{
-    struct buf pairs = {0};
-    size_t bytes;
-
-    certificates_state(certificates, &pairs);
-    bytes = buf_len(&pairs);
-    buf_wipe(&pairs);
-    if (bytes <= STATE_BYTES)
-        return 0;
-    return err_set(text, EXIT_OPTION, ERR_TOO_LARGE,
-                   "tls: the files of all bindings take more than "
-                   "%d MiB",
-                   STATE_BYTES >> 20);
-}
-
 int certificates_open(struct certificates *certificates, const struct certificates_parts *parts,
                       struct err_text *text)
 {
@@ -349,9 +365,7 @@ int certificates_open(struct certificates *certificates, const struct certificat
         return 0;
     code = check_places(certificates, text);
     for (unsigned i = 0; i < certificates->count && code == 0; i++)
-        code = load(&certificates->bindings[i], &is_new, text);
-    if (code == 0)
-        code = check_size(certificates, text);
+        code = load(certificates, &certificates->bindings[i], &is_new, text);
     if (code == 0)
         code = ticket_keys_start(&certificates->tickets, parts->settings, parts->loop, text);
     if (code == 0)

@@ -259,6 +259,12 @@ return app]]
       { "with ticket keys of another size", "certificate={exact.pem} key={exact.key}",
         "session_tickets.keys={short}: 81 bytes: must be 1 to 8 keys of 80 bytes each, the one "
           .. "that seals first", nil, "session_tickets.keys={short}" },
+      { "with more ticket keys than it keeps", "certificate={exact.pem} key={exact.key}",
+        "session_tickets.keys={nine}: 720 bytes: must be 1 to 8 keys of 80 bytes each, the one "
+          .. "that seals first", nil, "session_tickets.keys={nine}" },
+      { "without a ticket key", "certificate={exact.pem} key={exact.key}",
+        "session_tickets.keys={empty}: 0 bytes: must be 1 to 8 keys", nil,
+        "session_tickets.keys={empty}" },
       { "without the file of ticket keys", "certificate={exact.pem} key={exact.key}",
         "session_tickets.keys={none}: cannot be read: No such file or directory", nil,
         "session_tickets.keys={none}" },
@@ -268,6 +274,7 @@ return app]]
       store:make("weak", { key = "rsa1024" })
       store:write("empty", "")
       store:write("short", ("x"):rep(81))
+      store:write("nine", ("x"):rep(9 * 80))
       store:write("large", ("x"):rep((512 << 10) + 1))
       store:write("der", certs.openssl("x509", "-in", made.exact.cert, "-outform", "DER"))
     end)
@@ -294,6 +301,19 @@ return app]]
         assert.is_false(result.left_behind)
       end)
     end
+
+    it("with more in its files than a worker can be told", function()
+      local padded = store:write("padded", store:read("any.pem") .. ("\n"):rep(500 << 10))
+      local texts = {}
+      for i = 1, 25 do
+        texts[i] = secure.binding({ cert = padded, key = made.any.key }, { name = i .. ".test" })
+      end
+      local result = server.run({ "serve", store:write("app.lua", secure.FACTS), "--urls",
+        "https://1.test:" .. secure.free_port(), "--set", "tls=" .. table.concat(texts, ";") })
+      assert.equal(78, result.status)
+      assert.matches("\nmoonquay: tls: binding 25: with its files those of all bindings take more "
+        .. "than 12 MiB\n$", result.stderr)
+    end)
 
     it("when two apps want different ones for the same connections", function()
       local text = [[return require("moonquay").app { tls = { { certificate = %q, key = %q } },

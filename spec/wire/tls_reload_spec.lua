@@ -161,6 +161,29 @@ describe("a file of a TLS binding", function()
     assert.equal(#cases, select(2, s:stderr():gsub("certificate_kept", "")))
   end)
 
+  it("that would be too much with all others keeps what was read before", function()
+    store:make("a", { names = { "a.test" } })
+    local short = store:read("a.pem")
+    local texts, large = {}, short .. ("\n"):rep(500 << 10)
+    for i = 1, 40 do -- 20 MiB when all have grown
+      store:write(i .. ".pem", short)
+      texts[i] = secure.binding({ cert = store:path(i .. ".pem"), key = store:path("a.key") },
+        { name = i .. ".test" })
+    end
+    local s = secure.start({ urls = "https://+:PORT", tls = table.concat(texts, ";") })
+    for i = 1, 40 do
+      store:write(i .. ".pem", large)
+    end
+    s:await("certificate_changed [^\n]*tls: binding 1:")
+    s:await("certificate_kept [^\n]*tls: binding 40: with its files those of all bindings take "
+      .. "more than 12 MiB")
+    for _, name in ipairs({ "1.test", "40.test" }) do
+      assert.equal("a", shown(s, name))
+    end
+    assert.is_nil(s:stderr():find("worker_died", 1, true))
+    assert.equal(0, s:stop())
+  end)
+
   it("that goes on changing is left alone until it has come to rest", function()
     for _, name in ipairs({ "old", "new", "b", "b2" }) do
       store:make(name, { names = { "a.test" } })
@@ -207,14 +230,15 @@ describe("a file of a TLS binding", function()
   describe("with an OCSP answer", function()
     -- An answer of the authority about a certificate, DER, which is fresh for so many minutes; it
     -- names the certificate by this digest.
-    local function answer(name, minutes, status, digest)
-      local serial = certs.openssl("x509", "-in", store:path("leaf.pem"), "-noout", "-serial")
+    local function answer(name, minutes, status, digest, whose)
+      local cert = store:path((whose or "leaf") .. ".pem")
+      local serial = certs.openssl("x509", "-in", cert, "-noout", "-serial")
         :match("=(%x+)")
       local line = status == "revoked" and "R\t400101000000Z\t260101000000Z"
         or "V\t400101000000Z\t"
       store:write("index", ("%s\t%s\tunknown\t/CN=leaf\n"):format(line, serial))
       certs.openssl("ocsp", "-" .. (digest or "sha1"), "-issuer", store:path("ca.pem"), "-cert",
-        store:path("leaf.pem"), "-reqout", store:path("request"))
+        cert, "-reqout", store:path("request"))
       certs.openssl("ocsp", "-index", store:path("index"), "-rsigner", store:path("ca.pem"),
         "-rkey", store:path("ca.key"), "-CA", store:path("ca.pem"), "-reqin", store:path("request"),
         "-nmin", tostring(minutes), "-respout", store:path(name))
@@ -254,6 +278,21 @@ describe("a file of a TLS binding", function()
     it("staples it whatever digest names the certificate in it", function()
       answer("good", 600, nil, "sha256")
       assert.is_true(stapled(secure.start({ tls = binding("good") })))
+    end)
+
+    it("staples the one of the certificate that the client is shown", function()
+      answer("good", 600)
+      answer("goodrsa", 600, nil, nil, "rsa")
+      store:write("fullrsa.pem", store:read("rsa.pem") .. store:read("ca.pem"))
+      local s = secure.start({ tls = binding("good") .. (" certificate=%s key=%s ocsp=%s"):format(
+        store:path("fullrsa.pem"), store:path("rsa.key"), store:path("goodrsa")) })
+      for name, words in pairs({ leaf = {}, rsa = { "-sigalgs", "rsa_pss_rsae_sha256" } }) do
+        local seen = secure.ask(s, { sni = "a.test", "-status", "-CAfile", store:path("ca.pem"),
+          table.unpack(words) })
+        assert.equal(name, seen.leaf)
+        local serial = certs.openssl("x509", "-in", store:path(name .. ".pem"), "-noout", "-serial")
+        assert.equal(serial:match("=(%x+)"), seen.text:match("Serial Number: (%x+)"))
+      end
     end)
 
     it("staples it to its own certificate alone", function()
