@@ -44,6 +44,19 @@ describe("A connection over HTTP/2", function()
     assert.equal(0, s:stop())
   end)
 
+  it("is closed when it ends within a head", function()
+    local s = timed.start(APP, "h2.cleartext=true")
+    for _, open in ipairs({ true, false }) do
+      local client = h2.connect(s)
+      client:settle()
+      local head = h2.frames.request(1, { [":path"] = "/app/" }, { open = open, goes_on = true })
+      client:send(head)
+      client:half_close()
+      assert.equal("closed", client:rest())
+    end
+    assert.equal(0, s:stop())
+  end)
+
   it("has no stream for ever, whoever refused its request", function()
     local s = timed.start(APP, "h2.cleartext=true")
     local client = h2.connect(s, { settings = { INITIAL_WINDOW_SIZE = 0 } })

@@ -259,6 +259,15 @@ describe("HTTPS with a real peer:", function()
         assert.truthy(seen.text:find("ALPN protocol: " .. expected .. "\n", 1, true), offer)
       end
     end)
+
+    it("is not upgraded to HTTP/2 within TLS", function()
+      local own = store:start({ app = APP, options = { "--set", "h2.cleartext=true" } })
+      local seen = secure.ask(own, { sni = "localhost", request = "GET /connection HTTP/1.1\r\n"
+        .. "Host: localhost\r\nConnection: Upgrade, HTTP2-Settings, close\r\nUpgrade: h2c\r\n"
+        .. "HTTP2-Settings: AAMAAABk\r\n\r\n" })
+      assert.equal(200, seen.status, seen.text)
+      assert.equal(0, own:stop())
+    end)
   end)
 
   describe("Node", function()

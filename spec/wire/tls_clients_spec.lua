@@ -102,6 +102,19 @@ describe("a client's certificate", function()
     end
   end)
 
+  it("is told without names that some readers would cut", function()
+    local s = secure.start({ tls = binding("allow") })
+    -- dNSName "a.test", NUL, ".b" and dNSName "good" (RFC 5280 section 4.2.1.6)
+    store:write("cut.ext", "subjectAltName=DER:30:11:82:09:61:2e:74:65:73:74:00:2e:62:82:04:67:6f:"
+      .. "6f:64\n")
+    certs.openssl("x509", "-req", "-in", store:path("alice.csr"), "-out", store:path("cut.pem"),
+      "-extfile", store:path("cut.ext"), "-CA", store:path("ca.pem"), "-CAkey",
+      store:path("ca.key"), "-CAcreateserial")
+    local seen = secure.ask(s, { sni = "a.test", "-cert", store:path("cut.pem"), "-key",
+      made.alice.key })
+    assert.same({ dns = { "good" } }, seen.json.certificate.names)
+  end)
+
   it("is shown by curl and by Node", function()
     local s = secure.start({ tls = binding("require") })
     local result = peer.run({ "curl", "-sS", "--cacert", store:path("ca.pem"),

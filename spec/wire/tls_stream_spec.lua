@@ -35,6 +35,7 @@ app:get("/break", function(req, res)
 end)
 app:get("/small", function(req) return { ip = req.client.ip, peer = req.peer.ip,
   version = req.tls.version, scheme = req.scheme } end)
+app:get("/last", function(_, res) res:close_connection() return "last" end)
 app:post("/blocking", function(req)
   local text = {}
   table.sort({ 1, 2 }, function(a, b)
@@ -146,7 +147,9 @@ describe("a message over TLS", function()
       it("ends with the connection's own end", function()
         local s = start(env)
         -- By the request, by its version, and by the client, which gets its answer all the same.
-        local closing = { secure.request("/small"), "GET /small HTTP/1.0\r\n\r\n" }
+        -- The last one's client may be sending on, and is waited for.
+        local closing = { secure.request("/small"), "GET /small HTTP/1.0\r\n\r\n",
+          "GET /last HTTP/1.1\r\nHost: a.test\r\n\r\n" }
         for _, request in ipairs(closing) do
           local seen = secure.ask(s, { sni = "a.test", request = request })
           assert.equal(200, seen.status)
