@@ -31,7 +31,7 @@ PLACES  := -DMOONQUAY_LUA_DIR='"$(PREFIX)/share/lua/5.4"'
 LDFLAGS := $(LNK_$(V))
 LIBS    := -lev -lnghttp2 -lssl -lcrypto -ljansson -lm
 
-ROOMS     := base net tls http route server bind
+ROOMS     := base net tls http route server share bind
 LIB_SRC   := $(filter-out core/bind/probe%,$(foreach room,$(ROOMS),$(wildcard core/$(room)/*.c)))
 LIB_OBJ   := $(LIB_SRC:core/%.c=$(BUILD)/%.o)
 PROC_OBJ  := $(patsubst core/%.c,$(BUILD)/%.o,$(wildcard core/proc/*.c))

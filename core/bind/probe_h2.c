@@ -278,7 +278,7 @@ static void on_refused(void *owner)
 }
 
 static const struct h2_events events = {on_begin, on_refused, on_head, on_data,
-                                        on_ended, on_closed,  on_pull};
+                                        on_ended, on_closed,  on_pull, NULL};
 
 /* ---- making one */
 

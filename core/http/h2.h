@@ -43,7 +43,21 @@ struct h2_limits {
     uint32_t max_other_frames;  /* PRIORITY, PRIORITY_UPDATE, WINDOW_UPDATE beyond the frames that
                                    we sent, and unknown types */
     uint32_t max_continuations; /* of one head */
+
+    /*
+     * The peer is a host (http/h2_client.h), no stranger: none of the counters above counts, heads
+     * pass as they are (the library judges no field, and a request without a host is no fault),
+     * notes and extended CONNECT (RFC 8441) are allowed.
+     */
+    bool is_channel;
 };
+
+/*
+ * A note is a frame of an extension type on a stream, between host and attached app: pairs
+ * (base/pairs.h), at most H2_NOTE_BYTES. Frames of that type from anybody else are ignored.
+ */
+#define H2_NOTE_TYPE  0xe1
+#define H2_NOTE_BYTES 16384
 
 struct h2;
 
@@ -67,6 +81,7 @@ struct h2_request {
     uint64_t content_bytes; /* received */
     uint64_t content_most;  /* Content-Length; UINT64_MAX when not known */
     struct span scheme, authority, path;
+    struct span protocol;  /* of an extended CONNECT; NULL: it is none */
     uint32_t heads_queued; /* of responses, that did not leave yet */
     uint32_t reset_code;   /* of a reset that waits for them */
     bool is_open;          /* the session has the stream */
@@ -110,6 +125,9 @@ struct h2_events {
     /* Writes up to room bytes of the response's content; returns how many. */
     size_t (*pull)(void *owner, struct h2_request *request, char *into, size_t room,
                    enum h2_more *more);
+
+    /* A note of the host's (is_channel); may be NULL where that is false. */
+    void (*note)(void *owner, struct h2_request *request, struct span pairs);
 };
 
 /* Borrows limits and events. The first bytes to send are our SETTINGS. */
@@ -154,6 +172,9 @@ void h2_respond(struct h2 *h2, struct h2_request *request, const struct h2_respo
 
 /* An interim response, 1xx but 101. Copies fields. */
 void h2_inform(struct h2 *h2, struct h2_request *request, int status, const struct fields *fields);
+
+/* A note for the host (is_channel); copied. Nothing when the stream is gone. */
+void h2_note(struct h2 *h2, struct h2_request *request, struct span pairs);
 
 /* There is content again, or its end, after H2_LATER. */
 void h2_resume(struct h2 *h2, struct h2_request *request);

@@ -12,7 +12,7 @@
 #include "base/mem.h"
 #include "bind/vm.h"
 #include "proc/certificates.h"
-#include "proc/ipc.h"
+#include "proc/worker_ipc.h"
 #include "server/hosting.h"
 #include "server/tls_binding.h"
 

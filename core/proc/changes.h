@@ -6,7 +6,7 @@
 #define PROC_CHANGES_H
 
 #include "base/list.h"
-#include "proc/ipc.h"
+#include "proc/worker_ipc.h"
 
 struct master;
 struct slot;

@@ -9,7 +9,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
-#include "proc/ipc.h"
+#include "proc/worker_ipc.h"
 #include "server/error_log.h"
 #include "server/log_file.h"
 

@@ -18,9 +18,9 @@
 
 #include "base/log.h"
 #include "base/mem.h"
-#include "proc/ipc.h"
 #include "proc/master_priv.h"
 #include "proc/status_answer.h"
+#include "proc/worker_ipc.h"
 
 #define SPARE_DESCRIPTORS   64 /* for a few connections and files in each process */
 #define WORKER_DESCRIPTORS  2  /* that the master holds for a worker, beside its sockets */

@@ -10,9 +10,9 @@
 #include "proc/changes.h"
 #include "proc/control.h"
 #include "proc/endpoints.h"
-#include "proc/ipc.h"
 #include "proc/logs.h"
 #include "proc/master.h"
+#include "proc/worker_ipc.h"
 #include "route/tally.h"
 
 #define MAX_WORKERS 1024 /* the range of the setting */

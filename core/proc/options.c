@@ -12,7 +12,7 @@
 
 #include "bind/config_file.h"
 #include "bind/vm.h"
-#include "proc/ipc.h"
+#include "proc/worker_ipc.h"
 
 static const struct {
     const char *word, *key;

@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "proc/ipc.h"
+#include "proc/worker_ipc.h"
 
 void hex_add(struct buf *out, struct span bytes)
 {

@@ -1,6 +1,6 @@
 /*
  * TLS bindings and ticket keys on their way from the master, which reads the files, to the workers,
- * which may not: as pairs (proc/ipc.h). Bytes that are no text go as hexadecimal digits.
+ * which may not: as pairs (proc/worker_ipc.h). Bytes that are no text go as hexadecimal digits.
  */
 #ifndef PROC_PROFILE_PAIRS_H
 #define PROC_PROFILE_PAIRS_H

@@ -16,9 +16,9 @@
 
 #include "base/log.h"
 #include "base/mem.h"
-#include "proc/ipc.h"
 #include "proc/master_priv.h"
 #include "proc/worker.h"
+#include "proc/worker_ipc.h"
 
 #define EARLY_MS       10000 /* a death sooner than this counts as one of a row */
 #define PAUSE_FIRST_MS 100

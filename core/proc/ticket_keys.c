@@ -8,8 +8,8 @@
 #include <sys/stat.h>
 
 #include "base/log.h"
-#include "proc/ipc.h"
 #include "proc/profile_pairs.h"
+#include "proc/worker_ipc.h"
 
 static int read_keys(struct ticket_keys *keys, struct err_text *why)
 {

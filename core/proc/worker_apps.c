@@ -119,7 +119,7 @@ void worker_apps_load(struct worker *worker)
     load_next(worker, 0);
 }
 
-/* ---- what is in force (proc/ipc.h) */
+/* ---- what is in force (proc/worker_ipc.h) */
 
 static void drop_address(struct buf *addresses, const char *address)
 {

@@ -7,7 +7,7 @@
 #include "bind/vm.h"
 #include "net/listener.h"
 #include "net/loop.h"
-#include "proc/ipc.h"
+#include "proc/worker_ipc.h"
 #include "server/app.h"
 #include "server/server.h"
 
@@ -73,7 +73,8 @@ void worker_tls_use_tickets(struct worker *worker, struct span pairs);
 void worker_apps_prepare(struct worker *worker);
 void worker_apps_load(struct worker *worker);
 
-/* What the master says of the apps (proc/ipc.h): all of it, or the settings of the server alone. */
+/* What the master says of the apps (proc/worker_ipc.h): all of it, or the settings of the server
+ * alone. */
 void worker_apps_change(struct worker *worker, struct span pairs);
 void worker_apps_change_server(struct worker *worker, struct span pairs);
 

@@ -45,6 +45,10 @@ enum tally_app_counter {
     APP_COUNTERS
 };
 
+/* Workers of attached processes, over the whole host: each has a column for the requests that it
+ * has from a worker of ours. */
+#define TALLY_PEERS 512
+
 struct tally_app {
     int64_t gauge[APP_GAUGES];
     uint64_t counter[APP_COUNTERS];
@@ -57,6 +61,9 @@ struct tally_slot {
     uint64_t counter[COUNTERS];
     struct tally_app app[TALLY_APPS];
     uint64_t reason[TALLY_REASONS]; /* how often each reason for the error log occurred */
+    int64_t peer[TALLY_PEERS];      /* requests that attached workers have of ours */
+    int64_t oldest_ms[TALLY_APPS];  /* since when the oldest request of the app's queue waits here;
+                                       0: none does */
 };
 
 struct tally;
@@ -97,6 +104,10 @@ bool tally_take(struct tally *tally, struct tally_slot *slot, enum tally_gauge g
                 int64_t amount, int64_t limit);
 bool tally_app_take(struct tally *tally, struct tally_slot *slot, unsigned app,
                     enum tally_app_gauge gauge, int64_t amount, int64_t limit);
+
+/* The same for a peer's column; tally_peer_sum is over all slots. */
+bool tally_peer_take(struct tally *tally, struct tally_slot *slot, unsigned peer, int64_t limit);
+int64_t tally_peer_sum(struct tally *tally, unsigned peer);
 
 /* Several gauges of one app, all within their limits or none. */
 struct tally_claim {

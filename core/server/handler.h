@@ -19,6 +19,12 @@ struct handler {
      */
     void (*start)(void *context, struct exchange *exchange);
 
+    /*
+     * Whether another request could be started now; NULL: max_concurrent_requests decides. When
+     * that becomes true again the handler calls app_pull.
+     */
+    bool (*has_room)(void *context);
+
     /* Content, its end or its failure can be read; once after each ERR_AGAIN of exchange_content.
      */
     void (*readable)(struct exchange *exchange);

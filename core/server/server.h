@@ -15,6 +15,7 @@
 #include "server/handler.h"
 #include "server/settings.h"
 
+struct app;
 struct server;
 struct tls;
 
@@ -57,6 +58,13 @@ void server_entry_init(struct server_entry *entry, struct server *server,
 /* Serves an accepted connection, or refuses it above server.max_connections. Takes fd. Fits
  * listener_accept_fn. */
 void server_accept(void *entry, int fd, const struct net_addr *peer);
+
+/*
+ * Serves the requests that a host sends for one app over this socket (DESIGN section 2): HTTP/2
+ * with reserved fields (server/origin.h). Takes fd. Time limits of connections, and refusals in the
+ * host's name, are left to the host.
+ */
+void server_accept_channel(struct server *server, struct app *app, int fd);
 
 /*
  * No connection is kept alive from now on: idle ones close, busy ones after their answer. drained

@@ -4,13 +4,12 @@
  * loop never waits for the other end: what it does not take is kept, with copies of the
  * descriptors.
  */
-#include "proc/ipc.h"
+#include "net/ipc.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <stdint.h>
-#include <stdio.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -18,7 +17,9 @@
 #include "base/mem.h"
 
 #define MAGIC   0x4d51u
-#define VERSION 2
+#define VERSION 3
+
+enum { IPC_PIECE = IPC_FIRST_KIND - 1 }; /* text of the message that follows */
 
 struct header {
     uint16_t magic, version;
@@ -49,8 +50,15 @@ int ipc_pair(int ends[2])
 
 void ipc_open(struct ipc_channel *channel, int fd)
 {
-    *channel = (struct ipc_channel){.fd = fd};
+    *channel = (struct ipc_channel){
+        .fd = fd, .text_most = IPC_TEXT_BYTES, .waiting_most = IPC_WAITING_BYTES};
     list_init(&channel->waiting);
+}
+
+void ipc_bound(struct ipc_channel *channel, size_t text_most, size_t waiting_most)
+{
+    channel->text_most = text_most;
+    channel->waiting_most = waiting_most;
 }
 
 /* ---- sending ---- */
@@ -94,7 +102,7 @@ static void waiting_free(struct waiting *waiting)
 static int keep(struct ipc_channel *channel, const struct header *header, struct span text,
                 const int *fds, unsigned fd_count)
 {
-    if (channel->waiting_bytes + text.len > IPC_WAITING_BYTES)
+    if (channel->waiting_bytes + sizeof(*header) + text.len > channel->waiting_most)
         return ERR_LIMIT;
     struct waiting *waiting = mem_alloc(sizeof(*waiting) + text.len);
 
@@ -113,7 +121,7 @@ static int keep(struct ipc_channel *channel, const struct header *header, struct
         }
         waiting->fds[waiting->fd_count++] = copy;
     }
-    channel->waiting_bytes += text.len;
+    channel->waiting_bytes += sizeof(*header) + text.len;
     list_append(&channel->waiting, &waiting->node);
     return 0;
 }
@@ -139,7 +147,7 @@ static void send_waiting(struct ipc_channel *channel)
         if (code == ERR_AGAIN)
             return;
         list_remove(&waiting->node); /* also when it is gone: the receiver sees that */
-        channel->waiting_bytes -= waiting->length;
+        channel->waiting_bytes -= sizeof(waiting->header) + waiting->length;
         waiting_free(waiting);
     }
     watch(channel);
@@ -173,13 +181,13 @@ static int send_or_keep(struct ipc_channel *channel, const struct header *header
     return code;
 }
 
-int ipc_send(struct ipc_channel *channel, enum ipc_kind kind, unsigned value, struct span text,
+int ipc_send(struct ipc_channel *channel, unsigned kind, unsigned value, struct span text,
              const int *fds, unsigned fd_count)
 {
     struct header header = {.magic = MAGIC, .version = VERSION, .kind = IPC_PIECE, .value = value};
     int code = 0;
 
-    if (text.len > IPC_TEXT_BYTES || fd_count > IPC_MAX_FDS)
+    if (text.len > channel->text_most || fd_count > IPC_MAX_FDS)
         return ERR_TOO_LARGE;
     for (; text.len > IPC_DATAGRAM_BYTES && code == 0;
          text = span_of(text.at + IPC_DATAGRAM_BYTES, text.len - IPC_DATAGRAM_BYTES))
@@ -304,7 +312,7 @@ static int receive_datagram(struct ipc_channel *channel, struct header *header,
         (received.msg_flags & MSG_TRUNC))
         return ERR_INVALID;
     buf_added(&channel->pieces, (size_t)got - sizeof(*header));
-    return buf_len(&channel->pieces) > IPC_TEXT_BYTES ? ERR_INVALID : 0;
+    return buf_len(&channel->pieces) > channel->text_most ? ERR_INVALID : 0;
 }
 
 int ipc_receive(struct ipc_channel *channel, struct ipc_message *message)
@@ -337,62 +345,4 @@ void ipc_message_fini(struct ipc_message *message)
             close(message->fds[i]);
     message->fd_count = 0;
     buf_wipe(&message->text);
-}
-
-/* ---- pairs ---- */
-
-void pairs_add(struct buf *pairs, const char *key, const char *value)
-{
-    buf_append(pairs, span_of(key, strlen(key) + 1));
-    buf_append(pairs, span_of(value, strlen(value) + 1));
-}
-
-void pairs_add_number(struct buf *pairs, const char *key, unsigned value)
-{
-    char text[16];
-
-    snprintf(text, sizeof(text), "%u", value);
-    pairs_add(pairs, key, text);
-}
-
-void pairs_add_prefixed(struct buf *pairs, const char *prefix, struct span from)
-{
-    const char *key, *value;
-
-    while (pairs_next(&from, &key, &value)) {
-        buf_append(pairs, span_str(prefix));
-        pairs_add(pairs, key, value);
-    }
-}
-
-/* The string at the start of *rest; NULL when no NUL ends it. */
-static const char *next_string(struct span *rest)
-{
-    const char *start = rest->at;
-    const char *end = rest->len > 0 ? memchr(start, '\0', rest->len) : NULL;
-
-    if (end == NULL)
-        return NULL;
-    rest->len -= (size_t)(end + 1 - start);
-    rest->at = end + 1;
-    return start;
-}
-
-bool pairs_next(struct span *rest, const char **key, const char **value)
-{
-    *key = next_string(rest);
-    if (*key == NULL || **key == '\0') /* the list of an app ends with an empty key */
-        return false;
-    *value = next_string(rest);
-    return *value != NULL;
-}
-
-const char *pairs_find(struct span pairs, const char *key)
-{
-    const char *at, *value, *found = NULL;
-
-    while (pairs_next(&pairs, &at, &value))
-        if (strcmp(at, key) == 0)
-            found = value;
-    return found;
 }
