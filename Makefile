@@ -40,7 +40,7 @@ C_FILES    = $(shell find core scripts -name '*.[ch]' | sort)
 LUA_FILES  = $(shell find lua spec scripts/examples -name '*.lua' | sort) scripts/check-layers
 SH_FILES   = $(shell grep -lsE '^\#!/bin/(ba)?sh' scripts/* .ci/run)
 
-.PHONY: all probe test test-load test-fresh bench bench-load bench-prefixes count lint \
+.PHONY: all probe test test-load test-fresh bench bench-load bench-prefixes bench-share count lint \
         lint-format lint-gcc lint-clang \
         lint-lua lint-shell check-layers tidy format gen certs install uninstall clean help force
 .DELETE_ON_ERROR:
@@ -120,6 +120,10 @@ bench: all
 # 10 and 10,000 URL prefixes, 1 and 32 apps, 10 and 5,000 idle connections, side by side.
 bench-prefixes: all
 	scripts/bench-prefixes
+
+# A host and an attached app beside a proxy in front of a server.
+bench-share: all
+	scripts/bench-share
 
 # Instructions a request, by callgrind; COUNT_ARGS is another build to compare with.
 count: all

@@ -104,7 +104,7 @@ cpu_ns() {
     done | awk '{ sum += $1 } END { printf "%.0f\n", sum }'
 }
 
-# Appends "cpu_us per_second p99_us" of one run to the file of server and scenario.
+# Appends "cpu_us per_second p99_us p50_us" of one run to the file of server and scenario.
 measure() {
     local name=$1 scenario=$2 before after line
     shift 2
@@ -113,7 +113,7 @@ measure() {
     after=$(cpu_ns "${pid[$name]}")
     echo "$line" | tr ' =' '\n ' | awk -v ns=$((after - before)) '
         { value[$1] = $2 }
-        END { print ns / 1000 / value["done"], value["per_second"], value["p99_us"] }
+        END { print ns / 1000 / value["done"], value["per_second"], value["p99_us"], value["p50_us"] }
     ' >>"$work/$scenario.$name"
 }
 

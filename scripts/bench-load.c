@@ -1,9 +1,10 @@
 /*
  * The load of scripts/bench: GET requests over kept connections, one thread, epoll. Each connection
  * has one batch of requests in flight (a batch is one request, or several when pipelined) and sends
- * the next when all answers of the last are there. Answers need a Content-Length.
- * Prints one line: how many answers, failures and other statuses than 200, answers a second, and
- * the microseconds from a batch's sending to each of its answers.
+ * the next when all answers of the last are there, or, with a rate, when its time has come: the
+ * time of an answer counts from the planned one, so that a server that falls behind is seen to.
+ * Answers need a Content-Length. Prints one line: how many answers, failures and other statuses
+ * than 200, answers a second, and the microseconds from a batch's sending to each of its answers.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -29,6 +30,7 @@ struct options {
     int connections;
     int batch;
     double seconds;
+    double rate; /* batches a second over all connections; 0: as many as are answered */
 };
 
 struct connection {
@@ -82,6 +84,8 @@ static int print_free_port(void)
     return 0;
 }
 
+/* ---- requests and answers */
+
 static char *make_batch(const struct options *options, size_t *bytes)
 {
     char *batch = NULL;
@@ -108,10 +112,11 @@ static void connection_open(struct connection *self, uint16_t port)
 }
 
 /* A batch is small and the server has read the last one: it fits into the socket at once. */
-static bool connection_send(struct connection *self, const char *batch, size_t bytes, int count)
+static bool connection_send(struct connection *self, const char *batch, size_t bytes, int count,
+                            uint64_t planned_us)
 {
     self->waiting = count;
-    self->sent_us = now_us();
+    self->sent_us = planned_us;
     return send(self->fd, batch, bytes, MSG_NOSIGNAL) == (ssize_t)bytes;
 }
 
@@ -168,40 +173,128 @@ static bool connection_read(struct connection *self)
     return self->used < sizeof(self->in) && (self->waiting > 0 || self->used == 0);
 }
 
-static void run(const struct options *options, struct connection *connections)
-{
-    size_t bytes;
-    char *batch = make_batch(options, &bytes);
-    int poll = epoll_create1(EPOLL_CLOEXEC);
-    int open = options->connections;
-    uint64_t end = now_us() + (uint64_t)(options->seconds * 1e6);
-    struct epoll_event events[EVENTS];
+/* ---- the run */
 
-    if (poll < 0)
-        die("epoll");
-    for (int i = 0; i < options->connections; i++) {
+/* Connections that wait for the time of their next batch, the one that has waited longest first. */
+struct idle {
+    struct connection **at;
+    int first, count, most;
+};
+
+static void idle_add(struct idle *idle, struct connection *connection)
+{
+    idle->at[(idle->first + idle->count++) % idle->most] = connection;
+}
+
+static struct connection *idle_take(struct idle *idle)
+{
+    struct connection *connection = idle->at[idle->first];
+
+    idle->first = (idle->first + 1) % idle->most;
+    idle->count--;
+    return connection;
+}
+
+struct run {
+    const struct options *options;
+    char *batch;
+    size_t bytes;
+    int poll, open;
+    uint64_t began_us, end_us;
+    uint64_t planned; /* batches whose time has come, with a rate */
+    struct idle idle;
+};
+
+static void drop(struct run *run, struct connection *connection)
+{
+    totals.failed++;
+    run->open--;
+    close(connection->fd);
+}
+
+static void send_batch(struct run *run, struct connection *connection, uint64_t planned_us)
+{
+    if (!connection_send(connection, run->batch, run->bytes, run->options->batch, planned_us))
+        drop(run, connection);
+}
+
+static uint64_t planned_us(const struct run *run)
+{
+    return run->began_us + (uint64_t)((double)run->planned * 1e6 / run->options->rate);
+}
+
+/* Sends what is due and finds a free connection. */
+static void send_due(struct run *run)
+{
+    while (run->idle.count > 0 && planned_us(run) <= now_us()) {
+        send_batch(run, idle_take(&run->idle), planned_us(run));
+        run->planned++;
+    }
+}
+
+/* With a rate until the next batch is due, unless it waits for a connection. */
+static void wait_time(const struct run *run, struct timespec *wait)
+{
+    uint64_t now = now_us(), until = now + 100000;
+
+    if (run->options->rate > 0 && run->idle.count > 0)
+        until = planned_us(run);
+    until = until > now ? until - now : 0;
+    *wait = (struct timespec){(time_t)(until / 1000000), (long)(until % 1000000 * 1000)};
+}
+
+static void answered(struct run *run, struct connection *connection)
+{
+    if (!connection_read(connection))
+        drop(run, connection);
+    else if (connection->waiting == 0 && run->options->rate > 0)
+        idle_add(&run->idle, connection);
+    else if (connection->waiting == 0)
+        send_batch(run, connection, now_us());
+}
+
+static void open_connections(struct run *run, struct connection *connections)
+{
+    for (int i = 0; i < run->options->connections; i++) {
         struct epoll_event event = {.events = EPOLLIN, .data.ptr = &connections[i]};
-        connection_open(&connections[i], options->port);
-        if (epoll_ctl(poll, EPOLL_CTL_ADD, connections[i].fd, &event) < 0)
+
+        connection_open(&connections[i], run->options->port);
+        if (epoll_ctl(run->poll, EPOLL_CTL_ADD, connections[i].fd, &event) < 0)
             die("epoll");
-        connection_send(&connections[i], batch, bytes, options->batch);
+        if (run->options->rate > 0)
+            idle_add(&run->idle, &connections[i]);
+        else
+            send_batch(run, &connections[i], now_us());
     }
-    while (open > 0 && now_us() < end) {
-        int count = epoll_wait(poll, events, EVENTS, 100);
-        for (int i = 0; i < count; i++) {
-            struct connection *self = events[i].data.ptr;
-            bool good = connection_read(self);
-            if (good && self->waiting == 0)
-                good = connection_send(self, batch, bytes, options->batch);
-            if (!good) {
-                totals.failed++;
-                open--;
-                close(self->fd);
-            }
-        }
+}
+
+static void run_load(const struct options *options, struct connection *connections)
+{
+    struct run run = {.options = options, .open = options->connections};
+    struct epoll_event events[EVENTS];
+    struct timespec wait;
+
+    run.batch = make_batch(options, &run.bytes);
+    run.poll = epoll_create1(EPOLL_CLOEXEC);
+    run.idle.most = options->connections;
+    run.idle.at = calloc((size_t)options->connections, sizeof(struct connection *));
+    if (run.poll < 0 || !run.idle.at)
+        die("epoll");
+    run.began_us = now_us();
+    run.end_us = run.began_us + (uint64_t)(options->seconds * 1e6);
+    open_connections(&run, connections);
+    while (run.open > 0 && now_us() < run.end_us) {
+        if (options->rate > 0)
+            send_due(&run);
+        wait_time(&run, &wait);
+        int count = epoll_pwait2(run.poll, events, EVENTS, &wait, NULL);
+
+        for (int i = 0; i < count; i++)
+            answered(&run, events[i].data.ptr);
     }
-    close(poll);
-    free(batch);
+    close(run.poll);
+    free(run.idle.at);
+    free(run.batch);
 }
 
 static unsigned percentile(unsigned percent)
@@ -216,7 +309,7 @@ static unsigned percentile(unsigned percent)
 
 static int usage(void)
 {
-    fputs("bench-load -p PORT [-P PATH] [-c CONNECTIONS] [-x BATCH] [-d SECONDS]\n"
+    fputs("bench-load -p PORT [-P PATH] [-c CONNECTIONS] [-x BATCH] [-d SECONDS] [-r RATE]\n"
           "bench-load -f            prints a free port\n",
           stderr);
     return 64;
@@ -227,7 +320,7 @@ int main(int argc, char **argv)
     struct options options = {.path = "/", .connections = 64, .batch = 1, .seconds = 1};
     int option;
 
-    while ((option = getopt(argc, argv, "fp:P:c:x:d:")) != -1) {
+    while ((option = getopt(argc, argv, "fp:P:c:x:d:r:")) != -1) {
         switch (option) {
         case 'f':
             return print_free_port();
@@ -246,11 +339,15 @@ int main(int argc, char **argv)
         case 'd':
             options.seconds = atof(optarg);
             break;
+        case 'r':
+            options.rate = atof(optarg);
+            break;
         default:
             return usage();
         }
     }
-    if (options.port == 0 || options.connections < 1 || options.batch < 1 || options.seconds <= 0)
+    if (options.port == 0 || options.connections < 1 || options.batch < 1 || options.seconds <= 0 ||
+        options.rate < 0)
         return usage();
 
     struct connection *connections = calloc((size_t)options.connections, sizeof(*connections));
@@ -258,7 +355,7 @@ int main(int argc, char **argv)
 
     if (!connections)
         die("memory");
-    run(&options, connections);
+    run_load(&options, connections);
     free(connections);
     printf("done=%" PRIu64 " failed=%" PRIu64 " bad_status=%" PRIu64
            " per_second=%.0f p50_us=%u p99_us=%u\n",
