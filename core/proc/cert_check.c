@@ -224,8 +224,8 @@ int cert_check(struct cert *cert)
         cert_line("%s%s%s: all right, %lld days left", check.file, check.key_file ? ", " : "",
                   check.key_file ? check.key_file : "", days);
     tls_cert_free(check.certificate);
-    buf_fini(&check.pem);
-    buf_fini(&check.key);
+    buf_wipe(&check.pem);
+    buf_wipe(&check.key);
     buf_fini(&check.found);
     if (check.count == 0)
         return 0;
