@@ -10,13 +10,11 @@
 #include <nghttp2/nghttp2.h>
 
 #include "base/err.h"
+#include "bind/probe_events.h"
 #include "http/h2.h"
 
 #define SESSION_TYPE  "moonquay.probe.h2"
 #define INFLATER_TYPE "moonquay.probe.hpack"
-
-/* Values kept beside a session. */
-enum { UV_EVENTS = 1, UV_CALLBACK, UV_COUNT = UV_CALLBACK };
 
 struct stream {
     struct h2_request request; /* first: the session hands out this */
@@ -29,8 +27,7 @@ struct stream {
 };
 
 struct session {
-    lua_State *L; /* of the call that runs */
-    int self;     /* stack index of the session in it */
+    struct probe_events log;
     struct h2 *h2;
     struct message_limits message;
     struct h2_limits limits;
@@ -45,8 +42,7 @@ static struct session *check_session(lua_State *L)
     struct session *self = luaL_checkudata(L, 1, SESSION_TYPE);
 
     luaL_argcheck(L, self->h2, 1, "the session is closed");
-    self->L = L;
-    self->self = 1;
+    self->log = (struct probe_events){L, 1};
     return self;
 }
 
@@ -65,84 +61,6 @@ static struct stream *check_stream(lua_State *L, struct session *self)
 
     luaL_argcheck(L, stream, 2, "no such stream");
     return stream;
-}
-
-/* ---- events */
-
-/* Opens an event on top: { name, id }. */
-static void event_open(struct session *self, const char *name, lua_Integer id)
-{
-    lua_State *L = self->L;
-
-    luaL_checkstack(L, 20, NULL);
-    lua_newtable(L);
-    lua_pushstring(L, name);
-    lua_seti(L, -2, 1);
-    lua_pushinteger(L, id);
-    lua_seti(L, -2, 2);
-}
-
-static void event_string(struct session *self, const char *key, struct span text)
-{
-    if (text.at == NULL)
-        return;
-    lua_pushlstring(self->L, text.at, text.len);
-    lua_setfield(self->L, -2, key);
-}
-
-static void event_integer(struct session *self, const char *key, lua_Integer number)
-{
-    lua_pushinteger(self->L, number);
-    lua_setfield(self->L, -2, key);
-}
-
-static void event_bool(struct session *self, const char *key, bool truth)
-{
-    lua_pushboolean(self->L, truth);
-    lua_setfield(self->L, -2, key);
-}
-
-static void event_fields(struct session *self, const char *key, const struct fields *fields)
-{
-    lua_State *L = self->L;
-
-    lua_newtable(L);
-    for (uint32_t i = 0; i < fields->count; i++) {
-        lua_newtable(L);
-        lua_pushlstring(L, fields->at[i].name.at, fields->at[i].name.len);
-        lua_seti(L, -2, 1);
-        lua_pushlstring(L, fields->at[i].value.at, fields->at[i].value.len);
-        lua_seti(L, -2, 2);
-        lua_seti(L, -2, (lua_Integer)i + 1);
-    }
-    lua_setfield(L, -2, key);
-}
-
-/* Keeps the event on top, and tells the script of it. */
-static void event_close(struct session *self)
-{
-    lua_State *L = self->L;
-
-    lua_getiuservalue(L, self->self, UV_EVENTS);
-    lua_pushvalue(L, -2);
-    lua_seti(L, -2, luaL_len(L, -2) + 1);
-    lua_pop(L, 1);
-    if (lua_getiuservalue(L, self->self, UV_CALLBACK) == LUA_TFUNCTION) {
-        lua_pushvalue(L, self->self);
-        lua_pushvalue(L, -3);
-        if (lua_pcall(L, 2, 0, 0) != LUA_OK) {
-            event_open(self, "error", 0);
-            lua_pushvalue(L, -2);
-            lua_setfield(L, -2, "message");
-            lua_getiuservalue(L, self->self, UV_EVENTS);
-            lua_pushvalue(L, -2);
-            lua_seti(L, -2, luaL_len(L, -2) + 1);
-            lua_pop(L, 3);
-        }
-    } else {
-        lua_pop(L, 1);
-    }
-    lua_pop(L, 1);
 }
 
 /* ---- the owner */
@@ -181,24 +99,25 @@ static void event_head(struct session *self, const struct h2_request *request)
                                         [TARGET_ASTERISK] = "asterisk"};
     const struct request_head *head = request->head;
 
-    event_string(self, "method", head->method);
-    event_string(self, "target", head->target.raw);
-    event_string(self, "path", head->target.path.at ? head->target.path : SPAN(""));
+    probe_event_string(&self->log, "method", head->method);
+    probe_event_string(&self->log, "target", head->target.raw);
+    probe_event_string(&self->log, "path", head->target.path.at ? head->target.path : SPAN(""));
     if (head->target.has_query)
-        event_string(self, "query", head->target.query);
-    event_string(self, "form", span_str(forms[head->target.form]));
-    event_string(self, "target_scheme", head->target.scheme);
-    event_string(self, "host", head->host);
-    event_string(self, "scheme", request->scheme);
-    event_string(self, "authority", request->authority);
-    event_string(self, "version", head->version);
-    event_integer(self, "major", head->major);
-    event_integer(self, "minor", head->minor);
-    event_string(self, "framing", span_str(framing_name(head->framing)));
-    event_integer(self, "content_length", (lua_Integer)head->content_length);
-    event_bool(self, "keep_alive", head->keep_alive);
-    event_bool(self, "expect_continue", head->expect_continue);
-    event_fields(self, "fields", &head->fields);
+        probe_event_string(&self->log, "query", head->target.query);
+    probe_event_string(&self->log, "form", span_str(forms[head->target.form]));
+    probe_event_string(&self->log, "target_scheme", head->target.scheme);
+    probe_event_string(&self->log, "host", head->host);
+    probe_event_string(&self->log, "scheme", request->scheme);
+    probe_event_string(&self->log, "authority", request->authority);
+    probe_event_string(&self->log, "protocol", request->protocol);
+    probe_event_string(&self->log, "version", head->version);
+    probe_event_integer(&self->log, "major", head->major);
+    probe_event_integer(&self->log, "minor", head->minor);
+    probe_event_string(&self->log, "framing", span_str(framing_name(head->framing)));
+    probe_event_integer(&self->log, "content_length", (lua_Integer)head->content_length);
+    probe_event_bool(&self->log, "keep_alive", head->keep_alive);
+    probe_event_bool(&self->log, "expect_continue", head->expect_continue);
+    probe_event_fields(&self->log, "fields", &head->fields);
 }
 
 static void on_head(void *owner, struct h2_request *request)
@@ -206,16 +125,16 @@ static void on_head(void *owner, struct h2_request *request)
     struct session *self = owner;
 
     CHECK(request->is_open && request->head_done);
-    event_open(self, "head", request->id);
+    probe_event_open(&self->log, "head", request->id);
     event_head(self, request);
-    event_bool(self, "ended", request->ended);
-    event_integer(self, "bytes", request->head_bytes);
+    probe_event_bool(&self->log, "ended", request->ended);
+    probe_event_integer(&self->log, "bytes", request->head_bytes);
     if (request->refusal.status) {
-        event_integer(self, "status", request->refusal.status);
-        event_string(self, "reason", span_str(request->refusal.reason));
-        event_string(self, "detail", span_str(request->refusal.detail));
+        probe_event_integer(&self->log, "status", request->refusal.status);
+        probe_event_string(&self->log, "reason", span_str(request->refusal.reason));
+        probe_event_string(&self->log, "detail", span_str(request->refusal.detail));
     }
-    event_close(self);
+    probe_event_close(&self->log);
 }
 
 static void on_data(void *owner, struct h2_request *request, struct span data)
@@ -223,9 +142,9 @@ static void on_data(void *owner, struct h2_request *request, struct span data)
     struct session *self = owner;
 
     CHECK(request->is_open && !request->ended && data.len > 0);
-    event_open(self, "data", request->id);
-    event_string(self, "bytes", data);
-    event_close(self);
+    probe_event_open(&self->log, "data", request->id);
+    probe_event_string(&self->log, "bytes", data);
+    probe_event_close(&self->log);
     if (self->consume)
         h2_consumed(self->h2, request, data.len);
 }
@@ -235,10 +154,10 @@ static void on_ended(void *owner, struct h2_request *request)
     struct session *self = owner;
 
     CHECK(request->is_open && request->ended);
-    event_open(self, "ended", request->id);
-    event_fields(self, "trailers", request->trailers);
-    event_integer(self, "content_bytes", (lua_Integer)request->content_bytes);
-    event_close(self);
+    probe_event_open(&self->log, "ended", request->id);
+    probe_event_fields(&self->log, "trailers", request->trailers);
+    probe_event_integer(&self->log, "content_bytes", (lua_Integer)request->content_bytes);
+    probe_event_close(&self->log);
 }
 
 static void on_closed(void *owner, struct h2_request *request, uint32_t code)
@@ -248,9 +167,9 @@ static void on_closed(void *owner, struct h2_request *request, uint32_t code)
 
     CHECK(!request->is_open);
     arena_fini(&stream->arena);
-    event_open(self, "closed", request->id);
-    event_integer(self, "code", code);
-    event_close(self);
+    probe_event_open(&self->log, "closed", request->id);
+    probe_event_integer(&self->log, "code", code);
+    probe_event_close(&self->log);
 }
 
 static size_t on_pull(void *owner, struct h2_request *request, char *into, size_t room,
@@ -259,9 +178,9 @@ static size_t on_pull(void *owner, struct h2_request *request, char *into, size_
     struct session *self = owner;
     struct stream *stream = (struct stream *)request;
 
-    event_open(self, "pull", request->id);
-    event_integer(self, "room", (lua_Integer)room);
-    event_close(self);
+    probe_event_open(&self->log, "pull", request->id);
+    probe_event_integer(&self->log, "room", (lua_Integer)room);
+    probe_event_close(&self->log);
 
     size_t held = buf_len(&stream->content), len = held < room ? held : room;
 
@@ -277,8 +196,17 @@ static void on_refused(void *owner)
     ((struct session *)owner)->refused++;
 }
 
+static void on_note(void *owner, struct h2_request *request, struct span pairs)
+{
+    struct session *self = owner;
+
+    probe_event_open(&self->log, "note", request->id);
+    probe_event_string(&self->log, "pairs", pairs);
+    probe_event_close(&self->log);
+}
+
 static const struct h2_events events = {on_begin, on_refused, on_head, on_data,
-                                        on_ended, on_closed,  on_pull, NULL};
+                                        on_ended, on_closed,  on_pull, on_note};
 
 /* ---- making one */
 
@@ -335,15 +263,16 @@ static int l_session(lua_State *L)
     }
     luaL_checktype(L, 1, LUA_TTABLE);
 
-    struct session *self = lua_newuserdatauv(L, sizeof(*self), UV_COUNT);
+    struct session *self = lua_newuserdatauv(L, sizeof(*self), PROBE_UV_COUNT);
 
     memset(self, 0, sizeof(*self));
     luaL_setmetatable(L, SESSION_TYPE);
     lua_newtable(L);
-    lua_setiuservalue(L, -2, UV_EVENTS);
+    lua_setiuservalue(L, -2, PROBE_UV_EVENTS);
     lua_pushvalue(L, 2);
-    lua_setiuservalue(L, -2, UV_CALLBACK);
+    lua_setiuservalue(L, -2, PROBE_UV_CALLBACK);
     read_limits(L, self);
+    self->limits.is_channel = bool_field(L, 1, "is_channel");
     self->consume = bool_field(L, 1, "consume");
     self->refuse = bool_field(L, 1, "refuse");
     self->h2 = h2_new(&self->limits, &events, self);
@@ -426,9 +355,9 @@ static int l_session_send(lua_State *L)
 static int l_session_events(lua_State *L)
 {
     check_session(L);
-    lua_getiuservalue(L, 1, UV_EVENTS);
+    lua_getiuservalue(L, 1, PROBE_UV_EVENTS);
     lua_newtable(L);
-    lua_setiuservalue(L, 1, UV_EVENTS);
+    lua_setiuservalue(L, 1, PROBE_UV_EVENTS);
     return 1;
 }
 
@@ -545,6 +474,17 @@ static int l_session_consumed(lua_State *L)
     struct session *self = check_session(L);
 
     h2_consumed(self->h2, &check_stream(L, self)->request, (size_t)luaL_checkinteger(L, 3));
+    return 0;
+}
+
+/* session:note(id, pairs) */
+static int l_session_note(lua_State *L)
+{
+    struct session *self = check_session(L);
+    size_t len;
+    const char *pairs = luaL_checklstring(L, 3, &len);
+
+    h2_note(self->h2, &check_stream(L, self)->request, span_of(pairs, len));
     return 0;
 }
 
@@ -683,6 +623,7 @@ static const luaL_Reg session_methods[] = {
     {"inform", l_session_inform},
     {"content", l_session_content},
     {"consumed", l_session_consumed},
+    {"note", l_session_note},
     {"reset", l_session_reset},
     {"shut_down", l_session_shut_down},
     {"terminate", l_session_terminate},

@@ -8,6 +8,8 @@
 #include <nghttp2/nghttp2.h>
 
 #include "base/err.h"
+#include "http/h2_library.h"
+#include "http/h2_note.h"
 
 /* The connection's window is credited as content comes, so it only has to keep a peer busy for a
  * round trip. What holds back content that nobody reads is the window of its stream. */
@@ -19,36 +21,22 @@
  * set. */
 #define MOST_HEAD_BYTES (16u << 20)
 
+/* Of a host: frames of the longest head that it may pass on, and answers that it has not read. */
+#define CHANNEL_CONTINUATIONS 2048u
+#define CHANNEL_ACKS          100000u
+
 #define PING_TEXT "moonquay"
 
-/* ---- memory */
-
-static void *library_malloc(size_t size, void *user)
-{
-    (void)user;
-    return h2_pool_alloc(size);
-}
-
-static void library_free(void *memory, void *user)
-{
-    (void)user;
-    h2_pool_free(memory);
-}
-
-static void *library_calloc(size_t count, size_t size, void *user)
-{
-    (void)user;
-    CHECK(size == 0 || count <= SIZE_MAX / size);
-    return memset(h2_pool_alloc(count * size), 0, count * size);
-}
-
-static void *library_realloc(void *old, size_t size, void *user)
-{
-    (void)user;
-    return h2_pool_realloc(old, size);
-}
-
 /* ---- set-up */
+
+/* What a host sends passes as it is, and nothing of it is counted. */
+static void befriend(nghttp2_option *options)
+{
+    nghttp2_option_set_no_http_messaging(options, 1);
+    nghttp2_option_set_max_continuations(options, CHANNEL_CONTINUATIONS);
+    nghttp2_option_set_max_outbound_ack(options, CHANNEL_ACKS);
+    nghttp2_option_set_user_recv_extension_type(options, H2_NOTE_TYPE);
+}
 
 /* Each of the library's limits lies above ours of the same kind, so that ours speak first. */
 static nghttp2_option *make_options(const struct h2_limits *limits)
@@ -67,6 +55,8 @@ static nghttp2_option *make_options(const struct h2_limits *limits)
     nghttp2_option_set_max_send_header_block_length(options, MOST_HEAD_BYTES);
     nghttp2_option_set_max_deflate_dynamic_table_size(options, limits->header_table_bytes);
     nghttp2_option_set_user_recv_extension_type(options, H2_PROBE_TYPE);
+    if (limits->is_channel)
+        befriend(options);
     return options;
 }
 
@@ -95,8 +85,9 @@ static void submit_settings(struct h2 *h2)
         {NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, limits->message->max_request_head_bytes},
         {NGHTTP2_SETTINGS_HEADER_TABLE_SIZE, limits->header_table_bytes},
         {NGHTTP2_SETTINGS_NO_RFC7540_PRIORITIES, 1},
+        {NGHTTP2_SETTINGS_ENABLE_CONNECT_PROTOCOL, 1},
     };
-    size_t count = sizeof(entries) / sizeof(entries[0]);
+    size_t count = sizeof(entries) / sizeof(entries[0]) - (limits->is_channel ? 0 : 1);
     int32_t window = CONNECTION_WINDOW_BYTES;
 
     CHECK(nghttp2_submit_settings(h2->session, NGHTTP2_FLAG_NONE, entries, count) == 0);
@@ -107,13 +98,14 @@ static void submit_settings(struct h2 *h2)
 
 struct h2 *h2_new(const struct h2_limits *limits, const struct h2_events *events, void *owner)
 {
-    nghttp2_mem memory = {NULL, library_malloc, library_free, library_calloc, library_realloc};
+    nghttp2_mem memory = h2_library_memory();
     struct h2 *h2 = mem_zalloc(sizeof(*h2));
 
     CHECK(limits->stream_window_bytes <= MOST_WINDOW_BYTES);
     h2->limits = limits;
     h2->events = events;
     h2->owner = owner;
+    h2_notes_init(&h2->notes);
 
     nghttp2_session_callbacks *callbacks = make_callbacks();
     nghttp2_option *options = make_options(limits);
@@ -130,6 +122,7 @@ void h2_free(struct h2 *h2)
     if (h2 == NULL)
         return;
     nghttp2_session_del(h2->session);
+    h2_notes_fini(&h2->notes);
     mem_free(h2);
 }
 
@@ -201,7 +194,7 @@ void h2_count(struct h2 *h2, enum h2_counter counter)
 {
     const struct refusal *trouble = h2_guard_trouble(counter);
 
-    if (!h2_guard_count(&h2->guard, h2->limits, counter))
+    if (!h2->limits->is_channel && !h2_guard_count(&h2->guard, h2->limits, counter))
         h2_fail(h2, H2_ENHANCE_YOUR_CALM, trouble->reason, trouble->detail);
 }
 

@@ -56,6 +56,9 @@ struct h2_limits {
  * A note is a frame of an extension type on a stream, between host and attached app: pairs
  * (base/pairs.h), at most H2_NOTE_BYTES. Frames of that type from anybody else are ignored.
  */
+/* Of a name or value: HPACK's reader in the library takes no more, and would end the session. */
+#define H2_STRING_BYTES 65535u
+
 #define H2_NOTE_TYPE  0xe1
 #define H2_NOTE_BYTES 16384
 
@@ -167,7 +170,8 @@ struct h2_response {
 };
 
 /* The final response, once a request. Copies what it is given. Does nothing when the stream is
- * gone. */
+ * gone. Over a channel, a field that the host could not read (H2_STRING_BYTES) resets the stream
+ * with INTERNAL_ERROR. */
 void h2_respond(struct h2 *h2, struct h2_request *request, const struct h2_response *response);
 
 /* An interim response, 1xx but 101. Copies fields. */

@@ -43,6 +43,7 @@ struct h2_call {
     bool head_done;        /* the final head is here: what comes now are content and trailers */
     bool ended;            /* the response is complete */
     bool has_content, reset;
+    uint32_t reset_code;
 };
 
 /* What happens in a session. Called from inside h2_client_receive and h2_client_send (pull,
@@ -61,9 +62,9 @@ struct h2_client_events {
     /* The end, with the trailers; not when the head said so. */
     void (*ended)(void *owner, struct h2_call *call);
 
-    /* The session forgets the stream: H2_NO_ERROR when both sides had ended, else the code of the
-     * reset, whoever sent it; H2_REFUSED_STREAM: the peer has done nothing with it (also all
-     * streams above the last one of a GOAWAY). */
+    /* The session forgets the stream: H2_NO_ERROR when the response is complete, or we reset it
+     * with that; else the code of the reset, whoever sent it. H2_REFUSED_STREAM: the peer has done
+     * nothing with it (also all streams above the last one of a GOAWAY). */
     void (*closed)(void *owner, struct h2_call *call, uint32_t code);
 
     /* As h2_events.pull, of the request's content. */
@@ -92,16 +93,16 @@ struct h2_call_head {
     struct span protocol;                        /* of an extended CONNECT (RFC 8441); NULL: none */
     const struct fields *fields;              /* all of them are sent but those that skip names */
     bool (*skips)(const struct field *field); /* NULL: none is left out */
-    const struct fields *more;                /* behind them: the reserved ones (server/origin.h);
-                                                 not indexed where the value is of this request
-                                                 alone (more_is_unique) */
+    /* Behind them: the reserved ones (server/origin.h), whose names are in lower case and stay
+     * where they are until the call is closed. */
+    const struct fields *more;
     uint64_t more_is_unique; /* bit i: the value of more->at[i] never comes again */
     bool has_content;        /* pull gives it; else the head ends the request */
 };
 
-/* Begins a call; h2_client_has_room is true. Copies what head says. */
-void h2_client_call(struct h2_client *client, struct h2_call *call,
-                    const struct h2_call_head *head);
+/* Begins a call; h2_client_has_room is true. Copies what head says. ERR_TOO_LARGE, and nothing has
+ * begun: a field is longer than the other end could read (65,535 bytes of a name or value). */
+int h2_client_call(struct h2_client *client, struct h2_call *call, const struct h2_call_head *head);
 
 /* There is content again, or its end, after H2_LATER. */
 void h2_client_resume(struct h2_client *client, struct h2_call *call);
@@ -124,9 +125,12 @@ int h2_client_receive(struct h2_client *client, struct span in);
 /* Why, when that failed; a static text. */
 const char *h2_client_trouble(const struct h2_client *client);
 
-/* Appends frames until out holds most bytes or there are no more. */
-void h2_client_send(struct h2_client *client, struct buf *out, size_t most);
+/* Appends frames until out holds most bytes or there are no more. As h2_client_receive. */
+int h2_client_send(struct h2_client *client, struct buf *out, size_t most);
 bool h2_client_wants_send(const struct h2_client *client);
+
+/* The peer has left, and all calls have ended. */
+bool h2_client_is_over(const struct h2_client *client);
 
 unsigned h2_client_calls(const struct h2_client *client); /* that are open */
 

@@ -49,7 +49,14 @@ static enum fit fit_line(const struct message_limits *limits, enum field_id id, 
 }
 
 /* The parts of a request that have names of their own; the library lets no other ones through. */
-enum pseudo_field { PSEUDO_NONE, PSEUDO_METHOD, PSEUDO_SCHEME, PSEUDO_PATH, PSEUDO_AUTHORITY };
+enum pseudo_field {
+    PSEUDO_NONE,
+    PSEUDO_METHOD,
+    PSEUDO_SCHEME,
+    PSEUDO_PATH,
+    PSEUDO_AUTHORITY,
+    PSEUDO_PROTOCOL
+};
 
 static enum pseudo_field pseudo_field_of(struct span name)
 {
@@ -61,7 +68,7 @@ static enum pseudo_field pseudo_field_of(struct span name)
     case 's':
         return PSEUDO_SCHEME;
     case 'p':
-        return PSEUDO_PATH;
+        return span_eq(name, SPAN(":protocol")) ? PSEUDO_PROTOCOL : PSEUDO_PATH;
     default:
         return PSEUDO_AUTHORITY;
     }
@@ -83,6 +90,9 @@ static void take_pseudo_field(struct h2_request *request, enum pseudo_field fiel
     case PSEUDO_PATH:
         request->path = arena_copy(request->arena, value);
         head->target.raw = request->path; /* for logs, whatever becomes of it */
+        break;
+    case PSEUDO_PROTOCOL:
+        request->protocol = arena_copy(request->arena, value);
         break;
     default:
         request->authority = arena_copy(request->arena, value);
@@ -156,8 +166,9 @@ static int judge_target(const struct message_limits *limits, struct h2_request *
     /* Of these two the library lets no :path through that could be taken for a URL. */
     if (request->scheme.at && !is_http(request->scheme))
         return refuse(request, 400, "URL", "a :scheme that is neither http nor https");
-    return target_parse(&head->target, raw, head->method, &limits->target, request->arena,
-                        &request->refusal);
+    /* An extended CONNECT has a path, as a GET has (RFC 8441 section 4). */
+    return target_parse(&head->target, raw, request->protocol.at ? SPAN("GET") : head->method,
+                        &limits->target, request->arena, &request->refusal);
 }
 
 /* What the fields say about the message as a whole. */
@@ -202,14 +213,25 @@ static int judge_host(struct h2_request *request, const struct field *host)
     return 0;
 }
 
-void h2_head_end(const struct message_limits *limits, struct h2_request *request)
+/* A host has judged it; an HTTP/1.0 request may have none. */
+static int take_host(struct h2_request *request, const struct field *host)
 {
+    request->head->host = request->authority.at ? request->authority
+                          : host                ? host->value
+                                                : SPAN("");
+    return 0;
+}
+
+void h2_head_end(const struct h2_limits *h2_limits, struct h2_request *request)
+{
+    const struct message_limits *limits = h2_limits->message;
     struct request_head *head = request->head;
     struct summary summary = {0};
 
     request->head_done = true;
     if (request->refusal.status || judge_target(limits, request) < 0 ||
-        note_fields(request, &summary) < 0 || judge_host(request, summary.host) < 0)
+        note_fields(request, &summary) < 0 ||
+        (h2_limits->is_channel ? take_host : judge_host)(request, summary.host) < 0)
         return;
     if (summary.has_length)
         request->content_most = head->content_length;

@@ -7,6 +7,7 @@
 #ifndef HTTP_H2_PRIV_H
 #define HTTP_H2_PRIV_H
 
+#include "base/list.h"
 #include "http/h2.h"
 
 #define H2_FRAME_HEAD 9u /* bytes in front of each payload (RFC 9113 section 4.1) */
@@ -104,7 +105,7 @@ void h2_head_field(const struct message_limits *limits, struct h2_request *reque
                    struct span name, struct span value);
 
 /* Judges the head as a whole; request->ended is set. */
-void h2_head_end(const struct message_limits *limits, struct h2_request *request);
+void h2_head_end(const struct h2_limits *limits, struct h2_request *request);
 
 /* A trailer field: copied or dropped. ERR_TOO_LARGE: above a limit; ERR_INVALID: it may not be a
  * trailer. */
@@ -141,6 +142,13 @@ enum h2_closing {
 struct nghttp2_session;
 struct nghttp2_session_callbacks;
 
+/* Notes of a session (h2_note.c): one that is being received, those that wait to be sent. */
+struct h2_notes {
+    struct buf in;
+    struct list waiting;
+    size_t waiting_bytes;
+};
+
 struct h2 {
     struct nghttp2_session *session;
     const struct h2_limits *limits;
@@ -148,6 +156,7 @@ struct h2 {
     void *owner;
     struct refusal trouble;
     struct h2_guard guard;
+    struct h2_notes notes;
     struct h2_frame frame;
     enum h2_stage stage;
     enum h2_closing closing;

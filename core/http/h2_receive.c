@@ -8,6 +8,7 @@
 #include <nghttp2/nghttp2.h>
 
 #include "base/err.h"
+#include "http/h2_note.h"
 
 #define PREFACE       "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 #define PREFACE_BYTES (sizeof(PREFACE) - 1)
@@ -85,7 +86,8 @@ static int on_header(nghttp2_session *session, const nghttp2_frame *frame, const
 
     (void)session, (void)frame, (void)flags;
     h2->section_bytes += name_len + value_len;
-    if (h2->section_bytes > MOST_SECTIONS * (uint64_t)limits->max_request_head_bytes)
+    if (!h2->limits->is_channel &&
+        h2->section_bytes > MOST_SECTIONS * (uint64_t)limits->max_request_head_bytes)
         h2_fail(h2, H2_ENHANCE_YOUR_CALM, "RequestLength",
                 "fields many times longer than max_request_head_bytes");
     if (request == NULL || request->arena == NULL || h2->stage == H2_STAGE_ENDED)
@@ -125,7 +127,7 @@ static void end_section(struct h2 *h2, const nghttp2_frame *frame)
         return;
     request->ended |= ends;
     if (!request->head_done) {
-        h2_head_end(h2->limits->message, request);
+        h2_head_end(h2->limits, request);
         apply_priority_ahead(h2, request->id);
         h2->events->head(h2->owner, request);
     } else if (request->refusal.status == 0 && !request->reset) {
@@ -211,12 +213,36 @@ static int on_stream_close(nghttp2_session *session, int32_t id, uint32_t code, 
     return 0;
 }
 
+static int on_note_piece(nghttp2_session *session, const nghttp2_frame_hd *head,
+                         const uint8_t *data, size_t len, void *user)
+{
+    struct h2 *h2 = user;
+
+    (void)session;
+    if (head->type == H2_NOTE_TYPE)
+        h2_notes_take(&h2->notes, data, len);
+    return 0;
+}
+
+/* Of a host; a note on a stream that is gone is nobody's. */
+static void take_note(struct h2 *h2, const nghttp2_frame_hd *head)
+{
+    struct h2_request *request = h2_request_of(h2, head->stream_id);
+
+    h2->frame.known = true;
+    if (request && request->arena && !request->reset && buf_len(&h2->notes.in) == head->length)
+        h2->events->note(h2->owner, request, buf_span(&h2->notes.in));
+    buf_consume(&h2->notes.in, buf_len(&h2->notes.in));
+}
+
 static int on_probe(nghttp2_session *session, void **payload, const nghttp2_frame_hd *head,
                     void *user)
 {
     struct h2 *h2 = user;
 
-    (void)session, (void)payload, (void)head;
+    (void)session, (void)payload;
+    if (head->type == H2_NOTE_TYPE)
+        take_note(h2, head);
     h2->alive = true;
     return NGHTTP2_ERR_CANCEL; /* nothing to keep */
 }
@@ -229,6 +255,7 @@ void h2_receive_callbacks(nghttp2_session_callbacks *callbacks)
     nghttp2_session_callbacks_set_on_data_chunk_recv_callback(callbacks, on_data_chunk);
     nghttp2_session_callbacks_set_on_invalid_frame_recv_callback(callbacks, on_invalid_frame);
     nghttp2_session_callbacks_set_on_stream_close_callback(callbacks, on_stream_close);
+    nghttp2_session_callbacks_set_on_extension_chunk_recv_callback(callbacks, on_note_piece);
     nghttp2_session_callbacks_set_unpack_extension_callback(callbacks, on_probe);
 }
 
@@ -236,7 +263,7 @@ void h2_receive_callbacks(nghttp2_session_callbacks *callbacks)
 
 static void count_continuation(struct h2 *h2)
 {
-    if (++h2->guard.continuations > h2->limits->max_continuations)
+    if (!h2->limits->is_channel && ++h2->guard.continuations > h2->limits->max_continuations)
         h2_fail(h2, H2_ENHANCE_YOUR_CALM, "H2_Continuations",
                 "more CONTINUATION frames in a head than max_continuations");
 }

@@ -8,61 +8,13 @@
 #include <nghttp2/nghttp2.h>
 
 #include "base/err.h"
+#include "http/h2_library.h"
+#include "http/h2_note.h"
 
-#define STACK_LINES 64u /* of a response; more are gathered on the heap */
 #define FIXED_LINES 4u  /* :status, date, server, content-length */
 #define DIGITS      20u /* of a 64-bit number */
 
 /* ---- field lines */
-
-/* Lines for the library, which copies them before they go out of scope. */
-struct lines {
-    nghttp2_nv *at;
-    size_t count;
-    nghttp2_nv stack[STACK_LINES];
-};
-
-static void lines_init(struct lines *lines, size_t most)
-{
-    lines->count = 0;
-    lines->at = most <= STACK_LINES ? lines->stack : mem_alloc(most * sizeof(*lines->at));
-}
-
-static void lines_fini(struct lines *lines)
-{
-    if (lines->at != lines->stack)
-        mem_free(lines->at);
-}
-
-/* The library does not write there; its type has room for one that does. */
-static uint8_t *bytes_of(const char *at)
-{
-    return (uint8_t *)(uintptr_t)at;
-}
-
-/* A value may not begin or end with a blank (RFC 9113 section 8.2.1), which HTTP/1.1 ignores. */
-static void add_line(struct lines *lines, struct span name, struct span value, uint8_t flags)
-{
-    value = span_trim(value);
-    lines->at[lines->count++] =
-        (nghttp2_nv){bytes_of(name.at), bytes_of(value.at), name.len, value.len, flags};
-}
-
-static void add_static(struct lines *lines, const char *name, struct span value)
-{
-    add_line(lines, span_str(name), value, NGHTTP2_NV_FLAG_NO_COPY_NAME);
-}
-
-/* The name of a known field is static and in lower case; the library lowers what it copies. */
-static void add_field(struct lines *lines, const struct field *field)
-{
-    const char *known = field_id_name(field->id);
-
-    if (known)
-        add_static(lines, known, field->value);
-    else
-        add_line(lines, field->name, field->value, NGHTTP2_NV_FLAG_NONE);
-}
 
 /* Fields of the connection, which HTTP/2 does not have (RFC 9113 section 8.2.2), and the length,
  * which is ours to say. */
@@ -82,11 +34,11 @@ static bool is_left_out(const struct field *field)
     }
 }
 
-static void add_fields(struct lines *lines, const struct fields *fields)
+static void add_fields(struct h2_lines *lines, const struct fields *fields)
 {
     for (uint32_t i = 0; fields && i < fields->count; i++)
         if (!is_left_out(&fields->at[i]))
-            add_field(lines, &fields->at[i]);
+            h2_lines_add_field(lines, &fields->at[i], NGHTTP2_NV_FLAG_NONE);
 }
 
 static size_t count_of(const struct fields *fields)
@@ -94,12 +46,25 @@ static size_t count_of(const struct fields *fields)
     return fields ? fields->count : 0;
 }
 
+/* Whether the host could read them; else the stream is reset. */
+static bool can_be_read(struct h2 *h2, struct h2_request *request, const struct fields *fields)
+{
+    if (!h2->limits->is_channel)
+        return true; /* what a client reads is its own affair */
+    for (uint32_t i = 0; fields && i < fields->count; i++)
+        if (fields->at[i].name.len > H2_STRING_BYTES || fields->at[i].value.len > H2_STRING_BYTES) {
+            h2_reset(h2, request, H2_INTERNAL_ERROR);
+            return false;
+        }
+    return true;
+}
+
 /* A default that the handler did not replace. */
-static void add_default(struct lines *lines, const struct fields *fields, enum field_id id,
+static void add_default(struct h2_lines *lines, const struct fields *fields, enum field_id id,
                         struct span value)
 {
     if (value.at && !(fields && fields_find_id(fields, id, 0)))
-        add_static(lines, field_id_name(id), value);
+        h2_lines_add_static(lines, field_id_name(id), value);
 }
 
 /* ---- responses */
@@ -129,13 +94,13 @@ static bool has_trailers(const struct h2_request *request)
 
 static void submit_trailers(struct h2 *h2, struct h2_request *request)
 {
-    struct lines lines;
+    struct h2_lines lines;
 
-    lines_init(&lines, request->trailing->count);
+    h2_lines_init(&lines, request->trailing->count);
     add_fields(&lines, request->trailing);
     nghttp2_submit_trailer(h2->session, request->id, lines.at, lines.count);
     request->heads_queued++;
-    lines_fini(&lines);
+    h2_lines_fini(&lines);
 }
 
 static ssize_t pull(nghttp2_session *session, int32_t id, uint8_t *into, size_t room,
@@ -156,7 +121,7 @@ static ssize_t pull(nghttp2_session *session, int32_t id, uint8_t *into, size_t 
         return (ssize_t)len;
     *flags |= NGHTTP2_DATA_FLAG_EOF;
     request->has_content = false;
-    if (has_trailers(request)) {
+    if (has_trailers(request) && can_be_read(h2, request, request->trailing)) {
         *flags |= NGHTTP2_DATA_FLAG_NO_END_STREAM;
         submit_trailers(h2, request);
     }
@@ -164,7 +129,7 @@ static ssize_t pull(nghttp2_session *session, int32_t id, uint8_t *into, size_t 
 }
 
 /* Hands over a response's head, and where its content comes from. */
-static void submit_response(struct h2 *h2, struct h2_request *request, const struct lines *lines,
+static void submit_response(struct h2 *h2, struct h2_request *request, const struct h2_lines *lines,
                             bool no_content)
 {
     nghttp2_data_provider provider = {.source.ptr = request, .read_callback = pull};
@@ -191,38 +156,45 @@ static bool is_answerable(const struct h2_request *request)
 void h2_respond(struct h2 *h2, struct h2_request *request, const struct h2_response *response)
 {
     char status[3], digits[DIGITS];
-    struct lines lines;
+    struct h2_lines lines;
 
-    if (!is_answerable(request))
+    if (!is_answerable(request) || !can_be_read(h2, request, response->fields))
         return;
-    lines_init(&lines, FIXED_LINES + count_of(response->fields));
+    h2_lines_init(&lines, FIXED_LINES + count_of(response->fields));
     status_text(status, response->status);
-    add_static(&lines, ":status", span_of(status, sizeof(status)));
+    h2_lines_add_static(&lines, ":status", span_of(status, sizeof(status)));
     add_default(&lines, response->fields, FIELD_DATE, response->date);
     add_default(&lines, response->fields, FIELD_SERVER, response->server);
     add_fields(&lines, response->fields);
     if (response->length >= 0 && response->status >= 200 && response->status != 204)
-        add_static(&lines, "content-length", number_text(digits, (uint64_t)response->length));
+        h2_lines_add_static(&lines, "content-length",
+                            number_text(digits, (uint64_t)response->length));
     submit_response(h2, request, &lines, response->no_content);
-    lines_fini(&lines);
+    h2_lines_fini(&lines);
 }
 
 void h2_inform(struct h2 *h2, struct h2_request *request, int status, const struct fields *fields)
 {
     char text[3];
-    struct lines lines;
+    struct h2_lines lines;
 
     CHECK(status >= 100 && status < 200 && status != 101);
-    if (!is_answerable(request))
+    if (!is_answerable(request) || !can_be_read(h2, request, fields))
         return;
-    lines_init(&lines, 1 + count_of(fields));
+    h2_lines_init(&lines, 1 + count_of(fields));
     status_text(text, status);
-    add_static(&lines, ":status", span_of(text, sizeof(text)));
+    h2_lines_add_static(&lines, ":status", span_of(text, sizeof(text)));
     add_fields(&lines, fields);
     nghttp2_submit_headers(h2->session, NGHTTP2_FLAG_NONE, request->id, NULL, lines.at, lines.count,
                            NULL);
     request->heads_queued++;
-    lines_fini(&lines);
+    h2_lines_fini(&lines);
+}
+
+void h2_note(struct h2 *h2, struct h2_request *request, struct span pairs)
+{
+    if (request->is_open && !request->reset)
+        h2_notes_send(&h2->notes, h2->session, request->id, pairs);
 }
 
 void h2_resume(struct h2 *h2, struct h2_request *request)
@@ -291,6 +263,7 @@ static int on_frame_not_sent(nghttp2_session *session, const nghttp2_frame *fram
 void h2_send_callbacks(nghttp2_session_callbacks *callbacks)
 {
     nghttp2_session_callbacks_set_on_frame_not_send_callback(callbacks, on_frame_not_sent);
+    h2_notes_callbacks(callbacks);
 }
 
 static uint32_t read_32(const uint8_t *at)
