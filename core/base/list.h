@@ -33,6 +33,12 @@ static inline void list_append(struct list *list, struct list *node)
     list->prev = node;
 }
 
+/* At the front. */
+static inline void list_prepend(struct list *list, struct list *node)
+{
+    list_append(list->next, node);
+}
+
 static inline void list_remove(struct list *node)
 {
     node->prev->next = node->next;

@@ -16,6 +16,7 @@
 #include "bind/vm_priv.h"
 #include "server/app.h"
 #include "server/server.h"
+#include "share/dispatch.h"
 
 #define SERVER_TYPE     "moonquay.server"
 #define CONNECTION_TYPE "moonquay.connection"
@@ -49,7 +50,36 @@ struct local_server {
     struct server_entry entry;
     struct app *served;
     struct lua_app app;
+    struct local_host *host; /* NULL: connections come to the server itself */
 };
+
+/* A host in front of the server, as if that were an app in a process of its own. */
+struct local_host {
+    const struct settings *settings;
+    struct server *server;
+    struct dispatch *dispatch;
+    struct app *shared;
+    struct app *guest;
+    struct server *guests;
+};
+
+/* A pair of sockets in place of those that a registrar hands out. */
+static void connect_host(void *owner, uint64_t process, unsigned worker)
+{
+    struct local_host *host = owner;
+    const struct dispatch_peer peer = {
+        .process = process,
+        .worker = worker,
+        .most_running = host->settings->max_concurrent_requests,
+        .gets_credentials = host->settings->authentication_forward_authorization,
+    };
+    int ends[2];
+
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, ends) < 0)
+        return;
+    server_accept_channel(host->guests, host->guest, ends[0]);
+    dispatch_connect(host->dispatch, &peer, ends[1]);
+}
 
 static int server_gc(lua_State *L)
 {
@@ -57,13 +87,38 @@ static int server_gc(lua_State *L)
 
     if (self->local == NULL)
         return 0;
+    if (self->local->host)
+        server_abort(self->local->host->server);
     server_abort(self->local->server); /* tasks learn of it */
     lua_app_fini(&self->local->app);
     self->local = NULL;
     return 0;
 }
 
-static void open_server(struct vm *vm, struct local_server *local)
+static void open_host(struct vm *vm, struct local_server *local, const struct server_parts *parts)
+{
+    struct local_host *host = mem_zalloc(sizeof(*host));
+    const struct dispatch_parts dispatch = {
+        .loop = vm->loop,
+        .tally = vm->tally,
+        .slot = vm->slot_index,
+        .owner = host,
+        .renew = connect_host,
+        .most_stream_id = 199, /* a long test meets more than one */
+    };
+
+    host->settings = vm->settings;
+    host->server = server_new(parts);
+    host->dispatch = dispatch_new(&dispatch);
+    host->shared = app_new(host->server, 1, "test", vm->settings, dispatch_handler(host->dispatch));
+    host->guests = local->server;
+    host->guest = local->served;
+    dispatch_serve(host->dispatch, host->shared);
+    local->host = host;
+    connect_host(host, 1, 0);
+}
+
+static void open_server(struct vm *vm, struct local_server *local, bool is_shared)
 {
     const struct server_parts parts = {
         .loop = vm->loop,
@@ -74,8 +129,10 @@ static void open_server(struct vm *vm, struct local_server *local)
     const struct net_addr addr = {.ip = {127, 0, 0, 1}, .family = NET_IPV4, .port = LOCAL_PORT};
 
     local->server = server_new(&parts);
-    server_entry_init(&local->entry, local->server, &addr, false);
     local->served = app_new(local->server, 0, "test", vm->settings, &local->app.handler);
+    if (is_shared)
+        open_host(vm, local, &parts);
+    server_entry_init(&local->entry, is_shared ? local->host->server : local->server, &addr, false);
 }
 
 static void add_prefix(lua_State *L, struct local_server *local, struct span text)
@@ -87,7 +144,9 @@ static void add_prefix(lua_State *L, struct local_server *local, struct span tex
     if (code == 0) {
         bool comes_here = prefix.port == LOCAL_PORT && !prefix.https;
 
-        code = comes_here ? app_add_prefix(local->served, &prefix) : ERR_INVALID;
+        code = comes_here
+                   ? app_add_prefix(local->host ? local->host->shared : local->served, &prefix)
+                   : ERR_INVALID;
         if (code < 0)
             err_set(&wrong, EXIT_OPTION, code, "%.200s: %s", prefix.text,
                     comes_here ? "named twice"
@@ -112,13 +171,14 @@ static void add_prefixes(lua_State *L, int index, struct local_server *local)
     lua_pop(L, 1);
 }
 
-/* server(handler [, routes [, prefixes]]) -> server; the first two as load_app returned them */
+/* server(handler [, routes [, prefixes [, shared]]]) -> server; the first two as load_app returned
+ * them; shared: behind a host */
 static int new_server(lua_State *L)
 {
     struct vm *vm = vm_of(L);
 
     luaL_checkany(L, 1);
-    lua_settop(L, 3);
+    lua_settop(L, 4);
     if (!lua_isnil(L, 3))
         luaL_checktype(L, 3, LUA_TTABLE);
     struct l_server *self = lua_newuserdatauv(L, sizeof(*self), 1);
@@ -130,7 +190,7 @@ static int new_server(lua_State *L)
     local->next = vm->local_servers;
     vm->local_servers = local;
     lua_app_init(&local->app, vm);
-    open_server(vm, local);
+    open_server(vm, local, lua_toboolean(L, 4));
     self->local = local;
     add_prefixes(L, 3, local);
     lua_pushvalue(L, 1);

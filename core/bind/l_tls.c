@@ -58,11 +58,11 @@ static void push_peer(lua_State *L, const struct tls_peer *peer)
 }
 
 /* Sets client_certificate of the facts on top, if the client has shown one. */
-static void set_peer(lua_State *L, struct request *request, const struct stream *stream)
+static void set_peer(lua_State *L, struct request *request)
 {
     struct tls_peer peer;
 
-    if (!tls_stream_peer(stream, &request->exchange->arena, &peer))
+    if (!exchange_tls_peer(request->exchange, &peer))
         return;
     push_peer(L, &peer);
     lua_setfield(L, -2, "client_certificate");
@@ -70,10 +70,9 @@ static void set_peer(lua_State *L, struct request *request, const struct stream 
 
 int l_tls_push(lua_State *L, struct request *request)
 {
-    const struct stream *stream = exchange_tls(request->exchange);
     struct tls_facts facts;
 
-    if (stream == NULL || !tls_stream_facts(stream, &facts)) {
+    if (!exchange_tls_facts(request->exchange, &facts)) {
         lua_pushnil(L);
         return 1;
     }
@@ -86,7 +85,7 @@ int l_tls_push(lua_State *L, struct request *request)
     set_span(L, "alpn", facts.alpn);
     lua_pushboolean(L, facts.is_resumed);
     lua_setfield(L, -2, "resumed");
-    set_peer(L, request, stream);
+    set_peer(L, request);
     lua_setiuservalue(L, -2, VALUE_FACTS);
     return 1;
 }
@@ -103,15 +102,13 @@ static int push_certificate(lua_State *L)
 static int asked_k(lua_State *L, int status, lua_KContext context)
 {
     struct request *request = check_request(L, 1, BOX_TLS);
-    const struct stream *stream = exchange_tls(request->exchange);
     int code = status == LUA_YIELD ? task_waiter(L)->woken : 0;
 
     (void)context;
     if (code < 0)
         return l_fail(L, code, NULL);
     lua_settop(L, 2);
-    if (stream)
-        set_peer(L, request, stream);
+    set_peer(L, request);
     return push_certificate(L);
 }
 

@@ -14,6 +14,10 @@ int luaopen_moonquay_probe(lua_State *L)
     lua_setfield(L, -2, "h2");
     probe_h2_client_open(L);
     lua_setfield(L, -2, "h2_client");
+    probe_share_open(L);
+    lua_setfield(L, -2, "share");
+    probe_guest_open(L);
+    lua_setfield(L, -2, "guest");
     probe_form_open(L);
     lua_setfield(L, -2, "form");
     probe_proxy_open(L);

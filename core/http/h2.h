@@ -129,7 +129,7 @@ struct h2_events {
     size_t (*pull)(void *owner, struct h2_request *request, char *into, size_t room,
                    enum h2_more *more);
 
-    /* A note of the host's (is_channel); may be NULL where that is false. */
+    /* A note of the host's (is_channel); NULL: nobody reads them. */
     void (*note)(void *owner, struct h2_request *request, struct span pairs);
 };
 

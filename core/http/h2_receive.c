@@ -230,7 +230,8 @@ static void take_note(struct h2 *h2, const nghttp2_frame_hd *head)
     struct h2_request *request = h2_request_of(h2, head->stream_id);
 
     h2->frame.known = true;
-    if (request && request->arena && !request->reset && buf_len(&h2->notes.in) == head->length)
+    if (h2->events->note && request && request->arena && !request->reset &&
+        buf_len(&h2->notes.in) == head->length)
         h2->events->note(h2->owner, request, buf_span(&h2->notes.in));
     buf_consume(&h2->notes.in, buf_len(&h2->notes.in));
 }

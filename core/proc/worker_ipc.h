@@ -20,8 +20,6 @@ enum ipc_kind {
     IPC_SYNC,    /* value: answer with IPC_APPLIED when all before it is done */
     IPC_REPLY,   /* value: the number of an IPC_ASK; ok = …, or wrong = … */
     IPC_STOP,    /* stop accepting, finish what runs, end */
-    IPC_CHANNEL, /* a descriptor. In a host: value: the app whose queue it serves; process, worker,
-                    uid, most, column (share/dispatch.h). In an attached app: value: the app */
     /* to the master */
     IPC_LOADING,  /* value: the index of the app that is loaded now */
     IPC_READY,    /* the apps are loaded; the settings that they asked for */
@@ -31,16 +29,6 @@ enum ipc_kind {
     IPC_ASK,      /* value: a number for the reply; app, op, key, value, place */
     IPC_LOG_FULL, /* value: the IPC_LOG_… bit of a log that has reached its size */
     IPC_SHUTDOWN, /* an app asks for the end of the server (os.exit) */
-    IPC_RENEW,    /* a host's worker wants a fresh channel; value: the app; process, worker */
-    IPC_WANTED,   /* a request waits and nobody is attached; value: the app */
-    /* between the master and the registrar of a host, beside IPC_CONFIG, IPC_STOP, IPC_ASK,
-       IPC_REPLY, IPC_READY, IPC_FAILED, IPC_RENEW, IPC_WANTED, IPC_CHANNEL (from the registrar:
-       slot=S says which worker) */
-    IPC_CONTROL,  /* the listening control socket */
-    IPC_STATE,    /* the state file's text, as it was read or as it is to be written */
-    IPC_SNAPSHOT, /* what is in force (apps_state), and what the registrar noted with each app */
-    IPC_WORKER,   /* value: a slot; a new worker serves there */
-    IPC_ENDED,    /* value: a configured app; its process has ended; status=… */
 };
 
 /*
@@ -51,20 +39,6 @@ enum ipc_kind {
 #define IPC_SERVER_SCOPE "server:"
 #define IPC_ADD_PREFIX   "+"
 #define IPC_DROP_PREFIX  "-"
-
-/*
- * In a host apps come and go (IPC_ASK of the registrar, and then IPC_CHANGE): "N:open" with a name
- * makes one, "N:close" ends it, "N:feeds" with another's number puts it on that one's queue,
- * "N:note:KEY" is the registrar's own and only kept ("queue" and "owner", a uid, are looked at for
- * delegation), and "host:reserve" and "host:release" hold a prefix for somebody.
- */
-#define IPC_OPEN_APP    "open"
-#define IPC_CLOSE_APP   "close"
-#define IPC_FEED_APP    "feeds"
-#define IPC_NOTE        "note:"
-#define IPC_HOST_SCOPE  "host:"
-#define IPC_RESERVE_KEY "reserve"
-#define IPC_RELEASE_KEY "release"
 
 enum { IPC_LOG_ERROR = 1, IPC_LOG_ACCESS = 2, IPC_LOG_HTTP_ERROR = 4 };
 

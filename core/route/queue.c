@@ -41,6 +41,16 @@ int queue_put(struct queue *queue, struct queue_entry *entry, int64_t limit, int
     return 0;
 }
 
+void queue_put_back(struct queue *queue, struct queue_entry *entry)
+{
+    int64_t *gauge = queue->slot->app[queue->app].gauge;
+
+    gauge[APP_QUEUED]++;
+    gauge[APP_QUEUED_BYTES] += entry->bytes;
+    list_prepend(&queue->entries, &entry->node);
+    queue->length++;
+}
+
 void queue_remove(struct queue *queue, struct queue_entry *entry)
 {
     int64_t *gauge = queue->slot->app[queue->app].gauge;

@@ -34,6 +34,9 @@ bool queue_has(const struct queue_entry *entry);
 /* 0, or ERR_LIMIT when all workers' queues together would hold more entries or bytes. */
 int queue_put(struct queue *queue, struct queue_entry *entry, int64_t limit, int64_t limit_bytes);
 
+/* Puts one in front that was taken out before: no limit holds it back. */
+void queue_put_back(struct queue *queue, struct queue_entry *entry);
+
 /* The oldest, taken out; NULL when there is none. */
 struct queue_entry *queue_take(struct queue *queue);
 

@@ -19,11 +19,14 @@
 
 #define TALLY_MAGIC 0x6d717931u /* a segment of another version of the program is refused */
 
-#define SERVER_LOCK TALLY_APPS /* behind those of the apps */
+/* Behind those of the apps. */
+#define SERVER_LOCK TALLY_APPS
+#define PEER_LOCK   (TALLY_APPS + 1)
+#define LOCKS       (TALLY_APPS + 2)
 
 struct segment {
     uint32_t magic, slot_bytes, slots;
-    pthread_mutex_t lock[TALLY_APPS + 1];
+    pthread_mutex_t lock[LOCKS];
     struct tally_slot slot[];
 };
 
@@ -78,7 +81,7 @@ static bool make_locks(struct segment *segment)
                 pthread_mutexattr_setpshared(&attributes, PTHREAD_PROCESS_SHARED) == 0 &&
                 pthread_mutexattr_setrobust(&attributes, PTHREAD_MUTEX_ROBUST) == 0;
 
-    for (unsigned i = 0; i <= SERVER_LOCK && made; i++)
+    for (unsigned i = 0; i < LOCKS && made; i++)
         made = pthread_mutex_init(&segment->lock[i], &attributes) == 0;
     pthread_mutexattr_destroy(&attributes);
     return made;
@@ -163,6 +166,9 @@ void tally_clear(struct tally_slot *slot)
         for (int i = 0; i < APP_GAUGES; i++)
             if (slot->app[app].gauge[i] != 0) /* pages that nobody touched stay so */
                 __atomic_store_n(&slot->app[app].gauge[i], 0, __ATOMIC_RELAXED);
+    for (int i = 0; i < TALLY_PEERS; i++)
+        if (slot->peer[i] != 0)
+            __atomic_store_n(&slot->peer[i], 0, __ATOMIC_RELAXED);
     __atomic_store_n(&slot->heartbeat_ms, 0, __ATOMIC_RELAXED);
     __atomic_store_n(&slot->pid, 0, __ATOMIC_RELAXED);
 }
@@ -262,6 +268,23 @@ bool tally_app_take(struct tally *tally, struct tally_slot *slot, unsigned app,
     const struct tally_claim claim = {gauge, amount, limit};
 
     return tally_app_claim(tally, slot, app, &claim, 1);
+}
+
+int64_t tally_peer_sum(struct tally *tally, unsigned peer)
+{
+    return sum(tally, &tally->segment->slot[0].peer[peer]);
+}
+
+bool tally_peer_take(struct tally *tally, struct tally_slot *slot, unsigned peer, int64_t limit)
+{
+    bool fits;
+
+    lock(tally, PEER_LOCK);
+    fits = tally_peer_sum(tally, peer) < limit;
+    if (fits)
+        add(&slot->peer[peer], 1);
+    unlock(tally, PEER_LOCK);
+    return fits;
 }
 
 /* ---- names ---- */

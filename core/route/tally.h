@@ -62,8 +62,6 @@ struct tally_slot {
     struct tally_app app[TALLY_APPS];
     uint64_t reason[TALLY_REASONS]; /* how often each reason for the error log occurred */
     int64_t peer[TALLY_PEERS];      /* requests that attached workers have of ours */
-    int64_t oldest_ms[TALLY_APPS];  /* since when the oldest request of the app's queue waits here;
-                                       0: none does */
 };
 
 struct tally;

@@ -5,6 +5,7 @@
  */
 #include "base/err.h"
 #include "base/log.h"
+#include "server/origin.h"
 #include "server/proxied.h"
 #include "server/session.h"
 #include "tls/tls_stream.h"
@@ -29,6 +30,20 @@ static const struct refusal *find_client(struct exchange *exchange)
     exchange->scheme = proxied.scheme;
     exchange->host = proxied.host;
     return NULL;
+}
+
+/* Names that a host alone may use reach no handler, whoever made them up. */
+static void drop_reserved(struct fields *fields)
+{
+    uint32_t kept, i = 0;
+
+    while (i < fields->count &&
+           (fields->at[i].id != FIELD_OTHER || !origin_is_reserved(fields->at[i].name)))
+        i++;
+    for (kept = i; i < fields->count; i++)
+        if (fields->at[i].id != FIELD_OTHER || !origin_is_reserved(fields->at[i].name))
+            fields->at[kept++] = fields->at[i];
+    fields->count = kept;
 }
 
 /* ---- which app ---- */
@@ -139,6 +154,8 @@ void admission_conn_gone(struct conn *conn)
 
 static bool has_room(const struct app *app)
 {
+    if (app->handler->has_room)
+        return app->handler->has_room(app->handler->context);
     return app->running < app->settings->max_concurrent_requests;
 }
 
@@ -226,8 +243,7 @@ void admission_init(struct app *app)
 void app_apply_settings(struct app *app)
 {
     server_apply_settings(app->server);
-    if (app->queue.length > 0) /* there may be room now */
-        loop_defer(app->server->loop, &app->pull);
+    app_pull(app); /* there may be room now */
 }
 
 void admission_leave(struct exchange *exchange)
@@ -239,8 +255,35 @@ void admission_leave(struct exchange *exchange)
     exchange->handed = false;
     app->running--;
     app->tally->gauge[APP_RUNNING]--;
-    if (app->queue.length > 0) /* soon and not here, or quick requests would nest */
+    app_pull(app); /* soon and not here, or quick requests would nest */
+}
+
+void app_pull(struct app *app)
+{
+    if (app->queue.length > 0)
         loop_defer(app->server->loop, &app->pull);
+}
+
+int exchange_requeue(struct exchange *exchange)
+{
+    struct app *app = exchange->app;
+
+    CHECK(exchange->handed);
+    if (exchange->conn == NULL || exchange->phase != EXCHANGE_OPEN || exchange->content_bytes > 0)
+        return ERR_STATE;
+    admission_leave(exchange);
+    exchange->task = NULL;
+    exchange->attempts++;
+    if (app->server->draining) {
+        exchange_refuse_busy(exchange, "AppShutdown", "the server is stopping");
+        return 0;
+    }
+    exchange->waiting.bytes = bytes_of(exchange);
+    queue_put_back(&app->queue, &exchange->waiting);
+    exchange->queued_ms = loop_now_ms(app->server->loop);
+    timeouts_look(exchange->conn);
+    app_pull(app);
+    return 0;
 }
 
 void admission_forget(struct exchange *exchange)
@@ -299,9 +342,26 @@ static void refuse_or_enqueue(struct app *app, struct exchange *exchange)
         enqueue(app, exchange);
 }
 
+bool admission_hand_over(struct app *app, struct exchange *exchange)
+{
+    app->tally->counter[APP_REQUESTS]++;
+    take_limits(exchange, app->settings);
+    if (app->handler == NULL || app->server->draining || !has_room(app))
+        return false;
+    hand_over(app, exchange);
+    return true;
+}
+
 void admission_enter(struct exchange *exchange)
 {
     struct conn *conn = exchange->conn;
+
+    if (conn->channel) {
+        channel_enter(exchange);
+        return;
+    }
+    drop_reserved(&exchange->head.fields);
+
     const struct refusal *why = find_client(exchange);
 
     if (why == NULL)

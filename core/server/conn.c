@@ -648,20 +648,14 @@ struct net_addr conn_local(struct conn *conn)
     return conn->proxy ? conn->proxy->local : conn_socket_local(conn);
 }
 
-void conn_new(struct server *server, struct stream *stream, const struct server_entry *entry,
-              const struct net_addr *peer)
+struct conn *conn_open(struct server *server, struct stream *stream)
 {
     struct conn *conn = mem_zalloc(sizeof(*conn));
 
     conn->server = server;
     conn->stream = stream;
-    conn->peer = *peer;
-    conn->port = entry->addr.port;
-    conn->https = entry->https;
-    conn->local = entry->local;
     conn->number = ++server->last_conn;
-    conn->trusted = addr_set_has(&server->trusted, peer);
-    conn->state = conn->trusted ? CONN_PROXY : CONN_READING;
+    conn->state = CONN_READING;
     conn->fresh = true;
     conn->stamp_ms = loop_now_ms(server->loop);
     loop_call_init(&conn->call, conn_run);
@@ -669,9 +663,26 @@ void conn_new(struct server *server, struct stream *stream, const struct server_
     list_append(&server->conns, &conn->node);
     timeouts_start(conn);
     stream_owned_by(stream, conn, conn_ready);
-    if (conn->https && conn->state != CONN_PROXY)
+    stream_want(stream, STREAM_READ);
+    return conn;
+}
+
+void conn_new(struct server *server, struct stream *stream, const struct server_entry *entry,
+              const struct net_addr *peer)
+{
+    struct conn *conn = conn_open(server, stream);
+
+    conn->peer = *peer;
+    conn->port = entry->addr.port;
+    conn->https = entry->https;
+    conn->local = entry->local;
+    conn->trusted = addr_set_has(&server->trusted, peer);
+    if (conn->trusted) {
+        conn->state = CONN_PROXY;
+    } else if (conn->https) {
         conn_begin_tls(conn, SPAN_NONE);
-    stream_want(conn->stream, STREAM_READ);
+        stream_want(conn->stream, STREAM_READ);
+    }
 }
 
 void conn_drain(struct conn *conn)

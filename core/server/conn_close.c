@@ -128,5 +128,5 @@ void conn_close(struct conn *conn, enum conn_close_reason reason)
         exchange_detach(exchange, conn_close_code(reason));
     if (conn->session)
         session_close(conn->session, reason);
-    server_conn_gone(conn->server);
+    server_conn_gone(conn->server, conn);
 }

@@ -61,6 +61,8 @@ bool conn_speaks_h2(struct conn *conn, struct span bytes, bool *known)
     size_t len = bytes.len < magic.len ? bytes.len : magic.len;
 
     *known = true;
+    if (conn->channel)
+        return true;
     if (conn->https)
         return span_eq(tls_stream_alpn(conn->stream), SPAN("h2"));
     if (memcmp(bytes.at, magic.at, len) != 0 || !may_speak_h2c(conn))

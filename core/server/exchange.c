@@ -12,6 +12,7 @@
 #include "http/h2.h"
 #include "http/status.h"
 #include "server/carrier.h"
+#include "server/origin.h"
 #include "server/session.h"
 
 /* ---- life ---- */
@@ -33,6 +34,7 @@ struct exchange *exchange_new(struct conn *conn)
     exchange->carrier = &h1_carrier;
     exchange->stream = NULL;
     exchange->app = NULL;
+    exchange->origin = NULL;
     exchange->task = NULL;
     exchange->number = ++server->last_exchange;
     exchange->peer = conn->peer;
@@ -45,6 +47,7 @@ struct exchange *exchange_new(struct conn *conn)
     exchange->connection_number = conn->number;
     exchange->content_bytes = exchange->drained_bytes = 0;
     exchange->handed = false;
+    exchange->attempts = 0;
     exchange->content_phase = CONTENT_UNREAD;
     exchange->content_error = 0;
     exchange->last_run = SPAN_NONE;
@@ -557,11 +560,24 @@ void exchange_overdue(struct exchange *exchange)
     answer_refusal(exchange, &why);
 }
 
+/* No handler has seen it: it may be sent again. */
+static void drop_unseen(struct exchange *exchange)
+{
+    exchange->released = true;
+    exchange_end(exchange, EXCHANGE_ABORTED);
+    exchange->reset_code = H2_REFUSED_STREAM;
+    exchange->carrier->drop(exchange, CLOSE_BUSY);
+}
+
 void exchange_refuse_busy(struct exchange *exchange, const char *reason, const char *detail)
 {
     const char *verbosity = exchange->app->settings->http_503_verbosity;
     struct refusal why = {503, reason, detail};
 
+    if (exchange->conn->channel) { /* the host has other places for it */
+        drop_unseen(exchange);
+        return;
+    }
     if (strcmp(verbosity, "basic") != 0) {
         if (strcmp(verbosity, "full") != 0)
             why.detail = NULL;
@@ -569,10 +585,30 @@ void exchange_refuse_busy(struct exchange *exchange, const char *reason, const c
         return;
     }
     server_report(exchange->conn, exchange, &why);
-    exchange->released = true;
-    exchange_end(exchange, EXCHANGE_ABORTED);
-    exchange->reset_code = H2_REFUSED_STREAM; /* no handler has seen it: it may be sent again */
+    drop_unseen(exchange);
+}
+
+void exchange_give_up(struct exchange *exchange, int status, const char *reason, const char *detail)
+{
+    const struct refusal why = {status, reason, detail};
+
+    if (exchange->phase >= EXCHANGE_FINISHED || exchange->conn == NULL)
+        return;
+    exchange->cancelled = true; /* the handler knows */
+    if (exchange->phase == EXCHANGE_OPEN) {
+        server_report(exchange->conn, exchange, &why);
+        answer_refusal(exchange, &why);
+        return;
+    }
+    server_report_drop(exchange->conn, exchange, reason_find(reason));
+    exchange->reset_code = H2_INTERNAL_ERROR;
     exchange->carrier->drop(exchange, CLOSE_BUSY);
+}
+
+void exchange_lift_limits(struct exchange *exchange)
+{
+    exchange->limit_handler_ms = SETTING_OFF;
+    exchange->max_content = SETTING_UNLIMITED;
 }
 
 int exchange_block(struct exchange *exchange, bool for_content, int ms)
@@ -591,19 +627,27 @@ int exchange_block(struct exchange *exchange, bool for_content, int ms)
 
 void exchange_limits_changed(struct exchange *exchange)
 {
-    if (exchange->conn)
-        timeouts_look(exchange->conn);
+    if (exchange->conn == NULL)
+        return;
+    if (exchange->conn->channel)
+        channel_note_limits(exchange);
+    timeouts_look(exchange->conn);
 }
 
 struct net_addr exchange_local(const struct exchange *exchange)
 {
     struct net_addr none = {.family = NET_NONE};
 
+    if (exchange->origin)
+        return exchange->origin->local;
     return exchange->conn ? conn_local(exchange->conn) : none;
 }
 
 size_t exchange_id(const struct exchange *exchange, char out[EXCHANGE_ID_BYTES])
 {
+    if (exchange->origin)
+        return (size_t)snprintf(out, EXCHANGE_ID_BYTES, "%.*s", (int)exchange->origin->id.len,
+                                exchange->origin->id.at);
     return (size_t)snprintf(out, EXCHANGE_ID_BYTES, "%012llx-%llx",
                             (unsigned long long)(exchange->server->boot & 0xffffffffffff),
                             (unsigned long long)exchange->number);

@@ -25,6 +25,7 @@ struct app;
 struct carrier;
 struct conn;
 struct h2_stream;
+struct origin;
 struct server;
 
 enum exchange_phase {
@@ -41,9 +42,10 @@ struct exchange {
     struct conn *conn; /* NULL when the connection is gone */
     struct server *server;
     const struct carrier *carrier;
-    struct h2_stream *stream; /* that carries it; NULL over HTTP/1.1 */
-    struct app *app;          /* NULL until the request has been routed */
-    void *task;               /* the handler's */
+    struct h2_stream *stream;    /* that carries it; NULL over HTTP/1.1 */
+    struct app *app;             /* NULL until the request has been routed */
+    const struct origin *origin; /* what a host says of it; NULL: the connection is a client's */
+    void *task;                  /* the handler's */
     uint64_t number; /* unique in this process and never 0; changes when the memory is used again */
     struct arena arena;
 
@@ -76,6 +78,7 @@ struct exchange {
     struct queue_entry waiting; /* in the app's queue */
     int64_t queued_ms;          /* loop time when it began to wait */
     int64_t handed_ms;          /* loop time when the handler got it */
+    uint8_t attempts;           /* how often exchange_requeue has put it back */
     bool handed;                /* the handler has it, and has not released it */
 
     enum content_phase content_phase;
@@ -168,6 +171,23 @@ void exchange_fail(struct exchange *exchange);
 void exchange_release(struct exchange *exchange);
 
 /*
+ * Puts an exchange that the handler has back in front of its queue, as if it had not got it: the
+ * handler has released it by that. ERR_STATE, and nothing has changed, when it was read or
+ * answered, or its client has left.
+ */
+int exchange_requeue(struct exchange *exchange);
+
+/*
+ * The handler has no answer and never will: the server gives one of its own, with this status and
+ * reason (server/reason.h), or breaks off what has begun. The handler still has to release it.
+ */
+void exchange_give_up(struct exchange *exchange, int status, const char *reason,
+                      const char *detail);
+
+/* max_request_body_size and timeouts.handler hold no more: somebody else keeps them. */
+void exchange_lift_limits(struct exchange *exchange);
+
+/*
  * For handlers that cannot wait: blocks until content or room is there or ms have passed
  * (ERR_TIMEOUT); then exchange_content or exchange_write goes on.
  */
@@ -180,9 +200,15 @@ void exchange_limits_changed(struct exchange *exchange);
 /* The address that the peer connected to; NET_NONE when the connection is gone. */
 struct net_addr exchange_local(const struct exchange *exchange);
 
-/* The connection's TLS stream; NULL for http, and when the connection is gone. */
+/* The connection's TLS stream; NULL for http, and when the connection is gone or a channel. */
 struct stream;
 const struct stream *exchange_tls(const struct exchange *exchange);
+
+/* The facts of the client's connection, here or at a host. False for http, and when it is gone. */
+struct tls_facts;
+struct tls_peer;
+bool exchange_tls_facts(const struct exchange *exchange, struct tls_facts *facts);
+bool exchange_tls_peer(struct exchange *exchange, struct tls_peer *peer);
 
 /*
  * Asks the client for its certificate: handler->certified will be called when it has answered, with

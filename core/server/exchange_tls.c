@@ -4,6 +4,7 @@
  */
 #include "base/err.h"
 #include "server/exchange.h"
+#include "server/origin.h"
 #include "server/server_priv.h"
 #include "tls/tls_stream.h"
 
@@ -12,6 +13,28 @@ const struct stream *exchange_tls(const struct exchange *exchange)
     const struct conn *conn = exchange->conn;
 
     return conn && conn->https ? conn->stream : NULL;
+}
+
+bool exchange_tls_facts(const struct exchange *exchange, struct tls_facts *facts)
+{
+    const struct stream *stream = exchange_tls(exchange);
+
+    if (exchange->origin && exchange->origin->has_tls) {
+        *facts = exchange->origin->tls;
+        return true;
+    }
+    return stream && tls_stream_facts(stream, facts);
+}
+
+bool exchange_tls_peer(struct exchange *exchange, struct tls_peer *peer)
+{
+    const struct stream *stream = exchange_tls(exchange);
+    const struct origin *origin = exchange->origin;
+
+    if (origin)
+        return origin->certificate.at &&
+               tls_peer_read(peer, origin->certificate, origin->verification, &exchange->arena);
+    return stream && tls_stream_peer(stream, &exchange->arena, peer);
 }
 
 /* The client's answer comes behind all that it has sent before: content that nobody has read would

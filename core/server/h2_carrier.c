@@ -34,6 +34,8 @@ static int h2_content(struct exchange *exchange, struct span *data)
     stream->in.head = stream->in.tail = 0;
     if (stream->request.ended)
         return H1_END;
+    if (stream->malformed)
+        return exchange_content_failed(exchange, ERR_INVALID);
     if (is_lost(exchange))
         return exchange_content_failed(exchange, ERR_CLOSED);
     exchange->wants_content = true;
@@ -66,7 +68,12 @@ static void h2_head(struct exchange *exchange)
 {
     struct h2_stream *stream = exchange->stream;
 
-    if (exchange->close || fields_has_token(&exchange->fields, FIELD_CONNECTION, SPAN("close")))
+    bool is_last =
+        exchange->close || fields_has_token(&exchange->fields, FIELD_CONNECTION, SPAN("close"));
+
+    if (is_last && exchange->conn->channel)
+        channel_note_close(exchange);
+    else if (is_last)
         h2_shut_down(stream->session->h2, false);
     stream->head_waits = true;
     session_look(stream);
@@ -81,13 +88,15 @@ void h2_carrier_send_head(struct exchange *exchange, bool is_all)
         .fields = &exchange->fields,
         .length = exchange_has_no_content(exchange) ? -1 : exchange->length,
         .no_content = is_all,
-        .date = exchange_date(exchange),
-        .server = exchange_server_name(exchange),
     };
 
     if (!stream->head_waits)
         return;
     stream->head_waits = false;
+    if (exchange->conn->channel == NULL) { /* else the host adds them */
+        response.date = exchange_date(exchange);
+        response.server = exchange_server_name(exchange);
+    }
     h2_respond(stream->session->h2, &stream->request, &response);
 }
 

@@ -42,7 +42,7 @@ struct origin {
     int64_t base; /* bytes of the path; -1: not known */
     bool has_tls;
     struct tls_facts tls;
-    struct span certificate;  /* DER; none */
+    struct span certificate;  /* DER; SPAN_NONE: none */
     struct span verification; /* "ok", or why it is not */
 };
 

@@ -88,6 +88,7 @@ void server_apply_settings(struct server *server)
         .max_other_frames = limit32(settings->h2_max_other_frames),
         .max_continuations = limit32(settings->h2_max_continuations),
     };
+    channel_limits_init(server);
     server->early = server->app_count == 1 ? first_app(server)->settings : settings;
     server->timer_ms = timeouts_least(settings);
     for (unsigned i = 0; i < TALLY_APPS; i++)
@@ -229,12 +230,19 @@ void server_accept(void *owner, int fd, const struct net_addr *peer)
     conn_new(server, stream, entry, peer);
 }
 
-void server_conn_gone(struct server *server)
+void server_conn_gone(struct server *server, const struct conn *conn)
 {
     server->conn_count--;
-    server->slot->gauge[GAUGE_CONNECTIONS]--;
+    if (conn->channel == NULL)
+        server->slot->gauge[GAUGE_CONNECTIONS]--;
     if (server->draining && server->conn_count == 0)
         loop_defer(server->loop, &server->drain_call);
+}
+
+void server_accept_channel(struct server *server, struct app *app, int fd)
+{
+    server->conn_count++;
+    channel_new(server, app, stream_plain_new(server->loop, fd));
 }
 
 void server_drain(struct server *server, void (*drained)(void *owner), void *owner)

@@ -75,6 +75,8 @@ struct server {
     unsigned local_count;
     struct message_limits limits;
     struct h2_limits h2_limits;
+    struct message_limits channel_message;
+    struct h2_limits channel_limits; /* of channels, whose other end is a host */
     struct list conns;
     unsigned conn_count;
     struct exchange *free_exchanges[FREE_EXCHANGES];
@@ -151,6 +153,7 @@ struct conn {
     uint64_t number;
     int64_t stamp_ms;                  /* when the current wait began */
     struct app *app;                   /* of the latest request; NULL before the first */
+    struct app *channel;               /* whose requests a host sends here; NULL: a client's */
     uint64_t joined;                   /* the apps in whose connections it is counted, by index */
     const struct local_address *local; /* NULL until somebody asks */
     struct conn_proxy *proxy;          /* NULL: the peer is the client */
@@ -262,6 +265,10 @@ void admission_stop(struct app *app);             /* nothing waits any longer */
 void admission_conn_gone(struct conn *conn);
 void admission_init(struct app *app);
 
+/* For channel.c: takes the limits of the app, and hands the exchange to its handler if there is
+ * room, else false. */
+bool admission_hand_over(struct app *app, struct exchange *exchange);
+
 /* report.c: everything that the server refuses or drops is counted and logged here */
 void server_report(struct conn *conn, const struct exchange *exchange, const struct refusal *why);
 void server_report_drop(struct conn *conn, const struct exchange *exchange, enum reason reason);
@@ -287,8 +294,22 @@ void exchange_done(struct exchange *exchange); /* the connection needs it no mor
 void exchange_free(struct exchange *exchange);
 bool exchange_content_left(const struct exchange *exchange);
 
+/* channel.c: a connection whose other end is a host */
+void channel_new(struct server *server, struct app *app, struct stream *stream);
+void channel_limits_init(struct server *server);
+
+/* A request has come: to its app, without the way of a client's. */
+void channel_enter(struct exchange *exchange);
+
+/* What the host enforces has changed for this request; the answer is the connection's last. */
+void channel_note_limits(struct exchange *exchange);
+void channel_note_close(struct exchange *exchange);
+
+/* conn.c: a connection that has its stream, address and state; it is served from now on. */
+struct conn *conn_open(struct server *server, struct stream *stream);
+
 /* server.c */
-void server_conn_gone(struct server *server);
+void server_conn_gone(struct server *server, const struct conn *conn);
 const struct local_address *server_local(struct server *server, const struct net_addr *addr);
 
 #endif

@@ -8,6 +8,7 @@
 
 #include "base/err.h"
 #include "base/mem.h"
+#include "base/pairs.h"
 #include "http/h1_write.h"
 #include "server/carrier.h"
 
@@ -88,7 +89,7 @@ static struct h2_request *on_begin(void *owner)
     struct session *session = owner;
     struct conn *conn = session->conn;
 
-    if (session->exchanges >= conn->server->h2_limits.max_concurrent_streams)
+    if (session->exchanges >= session->limits->max_concurrent_streams)
         return NULL;
     conn->fresh = false;
     return &stream_new(session, exchange_new(conn))->request;
@@ -180,6 +181,21 @@ static size_t on_pull(void *owner, struct h2_request *request, char *into, size_
     return bytes;
 }
 
+/* What we would have seen of the client ourselves: it has ended its side, or sent what is no
+ * content.
+ */
+static void on_note(void *owner, struct h2_request *request, struct span pairs)
+{
+    struct h2_stream *stream = stream_of(request);
+
+    (void)owner;
+    if (pairs_find(pairs, "left"))
+        stream->client_left = true;
+    if (pairs_find(pairs, "malformed"))
+        stream->malformed = stream->has_bytes = true;
+    session_look(stream);
+}
+
 static const struct h2_events events = {
     .begin = on_begin,
     .refused = on_refused,
@@ -188,6 +204,7 @@ static const struct h2_events events = {
     .ended = on_ended,
     .closed = on_closed,
     .pull = on_pull,
+    .note = on_note,
 };
 
 /* ---- the session ---- */
@@ -200,7 +217,8 @@ struct session *session_new(struct conn *conn)
     list_init(&session->streams);
     list_init(&session->news);
     list_init(&session->sending);
-    session->h2 = h2_new(&conn->server->h2_limits, &events, session);
+    session->limits = conn->channel ? &conn->server->channel_limits : &conn->server->h2_limits;
+    session->h2 = h2_new(session->limits, &events, session);
     conn->session = session;
     conn->state = CONN_SESSION;
     return session;
@@ -365,7 +383,8 @@ static void run_head(struct h2_stream *stream)
         exchange_refuse(exchange, &stream->request.refusal);
         return;
     }
-    complete_fields(&exchange->head);
+    if (exchange->conn->channel == NULL) /* else as the host got it */
+        complete_fields(&exchange->head);
     exchange_begin(exchange);
 }
 
@@ -414,6 +433,10 @@ static void run_stream(struct h2_stream *stream)
     } else if (attached && stream->has_bytes) {
         session_look(stream);
         run_bytes(stream);
+    } else if (attached && stream->client_left) {
+        stream->client_left = false;
+        session_look(stream);
+        exchange_cancel(exchange, ERR_CLOSED);
     } else if (attached && exchange->wants_room && buf_len(&stream->out) < OUT_HIGH_BYTES / 2) {
         session_look(stream);
         exchange->wants_room = false;

@@ -27,6 +27,8 @@ struct h2_stream {
     uint32_t close_code;     /* of is_closed */
     bool has_head;           /* its head is complete, and no handler knows of it */
     bool has_bytes;          /* content or its end has come */
+    bool client_left;        /* a host says so; the answer is still wanted */
+    bool malformed;          /* a host says so of the content behind what is here */
     bool is_closed;          /* the session has forgotten it */
     bool head_waits;         /* the response's head is to be sent with what follows it */
     bool out_ended;          /* nothing will be added to out */
@@ -39,6 +41,7 @@ struct h2_stream {
 
 struct session {
     struct conn *conn;
+    const struct h2_limits *limits;
     struct h2 *h2;
     struct list streams;
     struct list news, sending;

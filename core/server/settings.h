@@ -63,7 +63,7 @@ struct settings {
     char authentication_pam_service[64], authentication_realm[256];
     char *authentication_principals;
     char authentication_channel_binding[16]; /* none, when_supported, require */
-    bool authentication_automatic;
+    bool authentication_automatic, authentication_forward_authorization;
     /* app scope, changeable */
     char *authentication_schemes;
     bool authentication_allow_anonymous;

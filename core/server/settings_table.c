@@ -192,6 +192,9 @@ const struct setting_row setting_rows[] = {
     {"authentication.automatic", APP_START, BOOL(authentication_automatic), .given = "true",
      .help = "credentials are checked before the handler runs"},
 
+    {"authentication.forward_authorization", APP_START, BOOL(authentication_forward_authorization),
+     .given = "false", .help = "an app behind a host sees the Authorization field itself"},
+
     {"enabled", APP_ANY, BOOL(enabled), .given = "true",
      .help = "requests reach the app; when false they are refused: 503"},
     {"enable_response_caching", APP_ANY, BOOL(enable_response_caching), .given = "true",

@@ -96,6 +96,8 @@ static int64_t rate_of_streams(const struct conn *conn)
 
 static int64_t least_rate(const struct conn *conn)
 {
+    if (conn->channel)
+        return SETTING_OFF; /* the host sees the client */
     return conn->session ? rate_of_streams(conn) : least_rate_of(conn, conn->exchange);
 }
 
@@ -254,11 +256,39 @@ static void consider_reading(struct due *due, const struct conn *conn, int64_t w
         consider(due, DUE_IDLE, settings->timeout_idle_connection_ms, waited);
 }
 
+/* The host keeps its clients' times; ours is that of the handlers, and of a host that does not
+ * close a channel that we have left. */
+static void consider_channel(struct due *due, const struct conn *conn, int64_t now)
+{
+    const struct session *session = conn->session;
+
+    for (struct list *node = session ? session->streams.next : NULL;
+         session && node != &session->streams; node = node->next) {
+        struct h2_stream *stream = LIST_OWNER(node, struct h2_stream, node);
+        const struct exchange *exchange = stream->exchange;
+        struct due one = {.left_ms = due->left_ms};
+
+        if (exchange == NULL || exchange->conn == NULL || !exchange->handed || exchange->cancelled)
+            continue;
+        consider(&one, DUE_HANDLER, exchange->limit_handler_ms, now - exchange->handed_ms);
+        if (one.left_ms < due->left_ms) {
+            one.stream = stream;
+            *due = one;
+        }
+    }
+    if (conn->server->draining && (session == NULL || session->active == 0))
+        consider(due, DUE_DRAIN, DRAIN_LINGER_MS, now - conn->stamp_ms);
+}
+
 static struct due next_due(const struct conn *conn)
 {
     struct due due = {.left_ms = SETTING_OFF, .what = DUE_NOTHING};
     int64_t now = loop_now_ms(conn->server->loop), waited = now - conn->stamp_ms;
 
+    if (conn->channel && conn->state != CONN_LINGERING) {
+        consider_channel(&due, conn, now);
+        return due;
+    }
     if (conn->pressure_ms != 0)
         consider(&due, DUE_MIN_SEND, judge(conn), 0);
     if (conn->state == CONN_HANDLING) {

@@ -1,7 +1,7 @@
 /*
  * The host's consumer of requests: the processes that are attached to one queue, each reached by
- * channels (share/channel.h). A request goes to the process with the fewest running; what becomes
- * of it when the process leaves or dies is decided here.
+ * links (share/link.h). A request goes to the process with the fewest running; what becomes of it
+ * when the process leaves or dies is decided here.
  */
 #ifndef SHARE_DISPATCH_H
 #define SHARE_DISPATCH_H
@@ -9,52 +9,47 @@
 #include <sys/types.h>
 
 #include "net/loop.h"
+#include "route/tally.h"
 #include "server/app.h"
 #include "server/handler.h"
-#include "server/server.h"
 
 struct dispatch;
 
 /* What the dispatch needs of its process; everything is borrowed until dispatch_free. */
 struct dispatch_parts {
     struct loop *loop;
-    struct server *server;
     struct tally *tally;
     unsigned slot;
     void *owner;
 
-    /* The channel to this worker of the process is worn or broken: a fresh one is wanted. */
-    void (*renew)(void *owner, struct dispatch *dispatch, uint64_t process, unsigned worker);
+    /* The link to this worker of the process is worn or broken: a fresh one is wanted. */
+    void (*renew)(void *owner, uint64_t process, unsigned worker);
 
-    /* The first request waits and nobody is attached (demand start). */
-    void (*wanted)(void *owner, struct dispatch *dispatch);
-
-    /* The app whose queue has this name and may be delegated to by the process with that uid; NULL
-     * and why. */
-    struct app *(*find_queue)(void *owner, const char *name, uid_t uid, const char **why);
-
-    uint32_t most_stream_id; /* of a channel; 0: the default */
+    uint32_t most_stream_id; /* of a link; 0: 2^30 */
 };
 struct dispatch *dispatch_new(const struct dispatch_parts *parts);
 
-/* All channels are closed; what they carry is broken off. */
+/* All links are closed; the requests that they carry are given up. The app is gone before. */
 void dispatch_free(struct dispatch *dispatch);
 
 const struct handler *dispatch_handler(struct dispatch *dispatch);
 void dispatch_serve(struct dispatch *dispatch, struct app *app); /* whose queue it pulls from */
 
-/* One worker of an attached process can be reached by fd, which is taken. A channel to it that is
- * there already gets no more requests and closes when those that it has have ended. */
+/* One worker of an attached process can be reached by a socket. A link to it that is there already
+ * gets no more requests and closes when those that it has have ended. */
 struct dispatch_peer {
     uint64_t process; /* never given to another */
     unsigned worker;
-    uid_t uid;
-    int64_t most_running; /* requests that it takes from all workers of the host together */
-    unsigned column;      /* of the process worker's running requests in the tally */
+    int64_t most_running;  /* requests that it takes from all workers of the host together */
+    unsigned column;       /* of its running requests in the tally (tally_peer_take) */
+    bool gets_credentials; /* Authorization and Proxy-Authorization are passed on to it */
 };
-void dispatch_connect(struct dispatch *dispatch, const struct dispatch_peer *peer, int fd);
 
-/* For show servicestate: how many channels and calls. */
-unsigned dispatch_channels(const struct dispatch *dispatch);
+/* Takes fd. ERR_LIMIT: there are DISPATCH_LINKS already; fd is closed. */
+#define DISPATCH_LINKS 1024
+int dispatch_connect(struct dispatch *dispatch, const struct dispatch_peer *peer, int fd);
+
+/* How many links there are, also those that only finish. */
+unsigned dispatch_links(const struct dispatch *dispatch);
 
 #endif

@@ -124,18 +124,11 @@ static void add_names(struct arena *arena, struct tls_peer *peer, const X509 *ce
     GENERAL_NAMES_free(names);
 }
 
-bool tls_stream_peer(const struct stream *stream, struct arena *arena, struct tls_peer *peer)
+static void describe(X509 *cert, struct arena *arena, struct tls_peer *peer)
 {
-    const struct tls_stream *self = tls_stream_of(stream);
-    X509 *cert = self->ssl ? SSL_get0_peer_certificate(self->ssl) : NULL;
     unsigned char digest[EVP_MAX_MD_SIZE];
     unsigned length = 0;
-    long result;
 
-    memset(peer, 0, sizeof(*peer));
-    if (cert == NULL)
-        return false;
-    result = SSL_get_verify_result(self->ssl);
     peer->subject = name_text(arena, X509_get_subject_name(cert));
     peer->issuer = name_text(arena, X509_get_issuer_name(cert));
     peer->serial = serial_text(arena, cert);
@@ -144,9 +137,58 @@ bool tls_stream_peer(const struct stream *stream, struct arena *arena, struct tl
     peer->not_before = tls_time(X509_get0_notBefore(cert));
     peer->not_after = tls_time(X509_get0_notAfter(cert));
     add_names(arena, peer, cert);
+    ERR_clear_error();
+}
+
+static X509 *peer_certificate(const struct stream *stream)
+{
+    const struct tls_stream *self = tls_stream_of(stream);
+
+    return self->ssl ? SSL_get0_peer_certificate(self->ssl) : NULL;
+}
+
+bool tls_stream_peer(const struct stream *stream, struct arena *arena, struct tls_peer *peer)
+{
+    X509 *cert = peer_certificate(stream);
+    long result;
+
+    memset(peer, 0, sizeof(*peer));
+    if (cert == NULL)
+        return false;
+    result = SSL_get_verify_result(tls_stream_of(stream)->ssl);
+    describe(cert, arena, peer);
     peer->is_verified = result == X509_V_OK;
     peer->verification = span_str(X509_verify_cert_error_string(result));
+    return true;
+}
+
+struct span tls_stream_peer_der(const struct stream *stream, struct arena *arena)
+{
+    X509 *cert = peer_certificate(stream);
+    int length = cert ? i2d_X509(cert, NULL) : 0;
+    unsigned char *bytes, *end;
+
+    if (length <= 0)
+        return SPAN_NONE;
+    bytes = end = arena_alloc(arena, (size_t)length);
+    i2d_X509(cert, &end);
+    return span_of((const char *)bytes, (size_t)length);
+}
+
+bool tls_peer_read(struct tls_peer *peer, struct span der, struct span verification,
+                   struct arena *arena)
+{
+    const unsigned char *at = (const unsigned char *)der.at;
+    X509 *cert = d2i_X509(NULL, &at, (long)der.len);
+
+    memset(peer, 0, sizeof(*peer));
     ERR_clear_error();
+    if (cert == NULL)
+        return false;
+    describe(cert, arena, peer);
+    X509_free(cert);
+    peer->verification = verification;
+    peer->is_verified = span_eq(verification, SPAN("ok"));
     return true;
 }
 

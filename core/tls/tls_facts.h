@@ -45,4 +45,12 @@ struct tls_peer {
 /* The client's certificate, its texts in arena. False when it has shown none. */
 bool tls_stream_peer(const struct stream *stream, struct arena *arena, struct tls_peer *peer);
 
+/* The same certificate as DER, in arena; SPAN_NONE when there is none. */
+struct span tls_stream_peer_der(const struct stream *stream, struct arena *arena);
+
+/* What tls_stream_peer said of a certificate elsewhere: borrows verification. False when der is
+ * none. */
+bool tls_peer_read(struct tls_peer *peer, struct span der, struct span verification,
+                   struct arena *arena);
+
 #endif

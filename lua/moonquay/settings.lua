@@ -172,6 +172,8 @@
 ---@field channel_binding? "none"|"when_supported"|"require"
 --- credentials are checked before the handler runs; true or false; default true
 ---@field automatic? boolean
+--- an app behind a host sees the Authorization field itself; true or false; default false
+---@field forward_authorization? boolean
 
 ---@class moonquay.SettingsTimeouts
 --- for the head of a request to arrive; between 0.001 and 86400 seconds, or off; default 120

@@ -187,7 +187,7 @@ function test.client(app, options)
     error(tostring(more), 2)
   end
   return setmetatable({
-    server = core.server(handler, more, options.prefixes),
+    server = core.server(handler, more, options.prefixes, options.shared),
     headers = options.headers or {},
     jar = options.cookies and {} or nil,
     deadline = options.deadline or DEADLINE,

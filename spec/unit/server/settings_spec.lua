@@ -122,6 +122,7 @@ local rows = {
   word_row("authentication.channel_binding", "when_supported", "app", "start", "require",
     "none, when_supported or require"),
   boolean_row("authentication.automatic", "true", "app", "start"),
+  boolean_row("authentication.forward_authorization", "false", "app", "start"),
   boolean_row("enabled", "true", "app", "any time"),
   boolean_row("enable_response_caching", "true", "app", "any time"),
   boolean_row("compression", "true", "app", "any time"),
