@@ -31,7 +31,8 @@ struct host {
     struct server *server;
     struct server_entry entry;
     struct dispatch *dispatch;
-    struct app *app;
+    struct app *app; /* NULL: closed */
+    int closing;     /* apps that are closed, and not gone */
 };
 
 static struct host *check_host(lua_State *L)
@@ -65,11 +66,29 @@ static void read_settings(lua_State *L, struct host *self)
             luaL_error(L, "%s", why.text);
 }
 
+static void open_app(struct host *self, const char *prefix, uint32_t most_stream_id)
+{
+    struct url_prefix parsed;
+
+    self->dispatch = dispatch_new(&(struct dispatch_parts){
+        .loop = self->loop,
+        .tally = self->tally,
+        .owner = self,
+        .renew = on_renew,
+        .most_stream_id = most_stream_id,
+    });
+    self->app =
+        app_new(self->server, 0, "shared", &self->settings, dispatch_handler(self->dispatch));
+    dispatch_serve(self->dispatch, self->app);
+    CHECK(url_prefix_parse(&parsed, span_str(prefix), NULL) == 0);
+    CHECK(app_add_prefix(self->app, &parsed) == 0);
+    url_prefix_fini(&parsed);
+}
+
 /* host({ setting = text … } [, most_stream_id]) -> host; its app is at all of http, port 80 */
 static int l_host(lua_State *L)
 {
     static const struct net_addr addr = {.ip = {127, 0, 0, 1}, .family = NET_IPV4, .port = 80};
-    struct url_prefix prefix;
 
     luaL_checktype(L, 1, LUA_TTABLE);
     lua_settop(L, 2);
@@ -86,19 +105,7 @@ static int l_host(lua_State *L)
     self->server = server_new(&(struct server_parts){
         .loop = self->loop, .settings = &self->settings, .tally = self->tally});
     server_entry_init(&self->entry, self->server, &addr, false);
-    self->dispatch = dispatch_new(&(struct dispatch_parts){
-        .loop = self->loop,
-        .tally = self->tally,
-        .owner = self,
-        .renew = on_renew,
-        .most_stream_id = (uint32_t)luaL_optinteger(L, 2, 0),
-    });
-    self->app =
-        app_new(self->server, 0, "shared", &self->settings, dispatch_handler(self->dispatch));
-    dispatch_serve(self->dispatch, self->app);
-    CHECK(url_prefix_parse(&prefix, SPAN("http://*:80/"), NULL) == 0);
-    CHECK(app_add_prefix(self->app, &prefix) == 0);
-    url_prefix_fini(&prefix);
+    open_app(self, "http://*:80/", (uint32_t)luaL_optinteger(L, 2, 0));
     return 1;
 }
 
@@ -118,6 +125,80 @@ static int l_host_gc(lua_State *L)
     self->loop = NULL;
     tally_close(self->tally);
     close(self->tally_fd);
+    return 0;
+}
+
+struct gone {
+    struct host *host;
+    struct dispatch *dispatch;
+};
+
+static void on_gone(void *owner)
+{
+    struct gone *gone = owner;
+
+    gone->host->closing--;
+    dispatch_free(gone->dispatch);
+    mem_free(gone);
+}
+
+/* host:close_app(): its links stay until it is gone */
+static int l_host_close_app(lua_State *L)
+{
+    struct host *self = check_host(L);
+    struct gone *gone = mem_alloc(sizeof(*gone));
+
+    *gone = (struct gone){self, self->dispatch};
+    self->closing++;
+    app_close(self->app, on_gone, gone);
+    self->app = NULL;
+    self->dispatch = NULL;
+    return 0;
+}
+
+/* host:open_app([prefix]) */
+static int l_host_open_app(lua_State *L)
+{
+    open_app(check_host(L), luaL_optstring(L, 2, "http://*:80/"), 0);
+    return 0;
+}
+
+static void parse_prefix(lua_State *L, struct url_prefix *prefix)
+{
+    struct err_text why;
+
+    if (url_prefix_parse(prefix, span_str(luaL_checkstring(L, 2)), &why) < 0)
+        luaL_error(L, "%s", why.text);
+}
+
+/* host:reserve(prefix) -> true | nil, error */
+static int l_host_reserve(lua_State *L)
+{
+    struct host *self = check_host(L);
+    struct url_prefix prefix;
+    int code;
+
+    parse_prefix(L, &prefix);
+    code = server_reserve_prefix(self->server, &prefix);
+    url_prefix_fini(&prefix);
+    if (code == 0) {
+        lua_pushboolean(L, true);
+        return 1;
+    }
+    lua_pushnil(L);
+    lua_pushstring(L, err_name(code));
+    return 2;
+}
+
+/* host:release(prefix) */
+static int l_host_release(lua_State *L)
+{
+    struct host *self = check_host(L);
+    struct url_prefix prefix;
+
+    parse_prefix(L, &prefix);
+    server_release_prefix(self->server, &prefix);
+    url_prefix_fini(&prefix);
     return 0;
 }
 
@@ -240,14 +321,16 @@ static void set_number(lua_State *L, const char *key, lua_Integer number)
     lua_setfield(L, -2, key);
 }
 
-/* host:state([column]) -> { links=, running=, queued=, peer= } */
+/* host:state([column]) -> { links=, closing=, connections=, running=, queued=, peer= } */
 static int l_host_state(lua_State *L)
 {
     struct host *self = check_host(L);
     unsigned column = (unsigned)luaL_optinteger(L, 2, 0);
 
     lua_newtable(L);
-    set_number(L, "links", dispatch_links(self->dispatch));
+    set_number(L, "links", self->dispatch ? dispatch_links(self->dispatch) : 0);
+    set_number(L, "closing", self->closing);
+    set_number(L, "connections", tally_app_gauge_sum(self->tally, 0, APP_CONNECTIONS));
     set_number(L, "running", tally_app_gauge_sum(self->tally, 0, APP_RUNNING));
     set_number(L, "queued", tally_app_gauge_sum(self->tally, 0, APP_QUEUED));
     set_number(L, "peer", tally_peer_sum(self->tally, column));
@@ -255,17 +338,11 @@ static int l_host_state(lua_State *L)
 }
 
 static const luaL_Reg methods[] = {
-    {"client", l_host_client},
-    {"app", l_host_app},
-    {"turn", l_host_turn},
-    {"write", l_host_write},
-    {"shutdown", l_host_shutdown},
-    {"read", l_host_read},
-    {"close", l_host_close},
-    {"renewed", l_host_renewed},
-    {"state", l_host_state},
-    {"__gc", l_host_gc},
-    {NULL, NULL},
+    {"client", l_host_client},       {"app", l_host_app},           {"turn", l_host_turn},
+    {"close_app", l_host_close_app}, {"open_app", l_host_open_app}, {"reserve", l_host_reserve},
+    {"release", l_host_release},     {"write", l_host_write},       {"shutdown", l_host_shutdown},
+    {"read", l_host_read},           {"close", l_host_close},       {"renewed", l_host_renewed},
+    {"state", l_host_state},         {"__gc", l_host_gc},           {NULL, NULL},
 };
 
 int probe_share_open(lua_State *L)

@@ -50,6 +50,7 @@ static void drop_reserved(struct fields *fields)
 
 static const struct refusal no_host = {400, "Hostname", "no app is registered for this host"};
 static const struct refusal no_path = {404, "NotFound", "no app is registered for this path"};
+static const struct refusal kept = {503, "N/A", NULL}; /* its owner is not there */
 static const struct refusal forbidden = {403, "Forbidden", "dot segments that lead above the root"};
 static const struct refusal misdirected = {421, "Misdirected",
                                            "another connection is needed for this host"};
@@ -114,7 +115,9 @@ static const struct refusal *route(struct exchange *exchange)
                               last->needs_ip ? local_ip(conn, ip) : SPAN_NONE,
                               &exchange->head.target, &exchange->arena, &match)) {
     case PREFIX_FOUND:
-        exchange->app = match.value;
+        if (app_is_reserved(match.value))
+            return &kept;
+        app_join(match.value, exchange);
         exchange->path_base = match.base;
         exchange->path = match.path;
         return NULL;
@@ -278,6 +281,10 @@ int exchange_requeue(struct exchange *exchange)
         exchange_refuse_busy(exchange, "AppShutdown", "the server is stopping");
         return 0;
     }
+    if (app->server->apps[app->index] != app) { /* it was closed meanwhile */
+        exchange_refuse_busy(exchange, "AppOffline", "the app is not running");
+        return 0;
+    }
     exchange->waiting.bytes = bytes_of(exchange);
     queue_put_back(&app->queue, &exchange->waiting);
     exchange->queued_ms = loop_now_ms(app->server->loop);
@@ -299,14 +306,23 @@ void admission_expire(struct exchange *exchange)
     exchange_refuse_busy(exchange, "Timer_ReqQueue", "no handler was free in time");
 }
 
-void admission_stop(struct app *app)
+static void refuse_waiting(struct app *app, const char *reason, const char *detail)
 {
     struct queue_entry *entry;
 
     loop_call_cancel(&app->pull);
     while ((entry = queue_take(&app->queue)) != NULL)
-        exchange_refuse_busy(LIST_OWNER(entry, struct exchange, waiting), "AppShutdown",
-                             "the server is stopping");
+        exchange_refuse_busy(LIST_OWNER(entry, struct exchange, waiting), reason, detail);
+}
+
+void admission_stop(struct app *app)
+{
+    refuse_waiting(app, "AppShutdown", "the server is stopping");
+}
+
+void admission_close(struct app *app)
+{
+    refuse_waiting(app, "AppOffline", "the app is not running");
 }
 
 /* ---- all of it ---- */

@@ -8,6 +8,7 @@
 #include "base/err.h"
 #include "route/url_prefix.h"
 #include "server/handler.h"
+#include "server/server.h"
 #include "server/settings.h"
 
 struct app;
@@ -26,6 +27,21 @@ void app_remove_prefix(struct app *app, const struct url_prefix *prefix);
 
 /* Takes up what changed in its settings. */
 void app_apply_settings(struct app *app);
+
+/*
+ * The app is no more: its prefixes go, what waits in its queue is refused as AppOffline, and its
+ * column and index are free for another at once. What its handler has goes on; handler and settings
+ * are borrowed until gone is called, from the loop, once. Not for the app of channels.
+ */
+void app_close(struct app *app, void (*gone)(void *owner), void *owner);
+
+/*
+ * A prefix that is kept for somebody who is not there: requests whose best match it is get 503
+ * (reference section 2.3), until an app adds the equal prefix, which hides it while it is there. 0;
+ * ERR_EXISTS when it is kept already; ERR_STATE when the port carries the other scheme.
+ */
+int server_reserve_prefix(struct server *server, const struct url_prefix *prefix);
+void server_release_prefix(struct server *server, const struct url_prefix *prefix);
 
 /* There is room for waiting requests (handler->has_room). */
 void app_pull(struct app *app);

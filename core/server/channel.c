@@ -45,7 +45,7 @@ void channel_new(struct server *server, struct app *app, struct stream *stream)
 /* A host that speaks another language than we: its request is answered, and its log will tell. */
 static void refuse(struct exchange *exchange)
 {
-    static const struct refusal why = {502, "Channel", "the host sent what this app cannot read"};
+    static const struct refusal why = {502, "Internal", "the host sent what this app cannot read"};
 
     exchange_refuse(exchange, &why);
 }
@@ -85,7 +85,7 @@ void channel_enter(struct exchange *exchange)
 {
     struct app *app = exchange->conn->channel;
 
-    exchange->app = app;
+    app_join(app, exchange);
     if (origin_read(exchange) < 0) {
         refuse(exchange);
         return;

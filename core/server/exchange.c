@@ -74,6 +74,8 @@ void exchange_free(struct exchange *exchange)
 
     exchange->number = 0;
     exchange->conn = NULL;
+    if (exchange->app)
+        app_leave(exchange);
     if (exchange->stream)
         session_exchange_gone(exchange->stream);
     exchange->stream = NULL;

@@ -46,6 +46,7 @@ struct server *server_new(const struct server_parts *parts)
      * where on readers of JSON lose digits. */
     server->last_conn = (parts->boot & 0xfffff) << 32;
     list_init(&server->conns);
+    list_init(&server->closing_apps);
     loop_call_init(&server->drain_call, server_drained);
     server_apply_settings(server);
     return server;
@@ -99,14 +100,6 @@ void server_apply_settings(struct server *server)
         timeouts_look(LIST_OWNER(node, struct conn, node));
 }
 
-static void app_free(struct app *app)
-{
-    if (app == NULL)
-        return;
-    loop_call_cancel(&app->pull);
-    mem_free(app);
-}
-
 void server_free(struct server *server)
 {
     if (server == NULL)
@@ -121,8 +114,7 @@ void server_free(struct server *server)
     }
     while (server->free_buffer_count > 0)
         buf_fini(&server->free_buffers[--server->free_buffer_count]);
-    for (unsigned i = 0; i < TALLY_APPS; i++)
-        app_free(server->apps[i]);
+    apps_free(server);
     while (server->locals) {
         struct local_address *local = server->locals;
 
@@ -130,42 +122,9 @@ void server_free(struct server *server)
         mem_free(local);
     }
     prefix_table_free(server->prefixes);
+    prefix_table_free(server->reserved);
     addr_set_fini(&server->trusted);
     mem_free(server);
-}
-
-/* ---- apps ---- */
-
-struct app *app_new(struct server *server, unsigned index, const char *name,
-                    const struct settings *settings, const struct handler *handler)
-{
-    struct app *app = mem_zalloc(sizeof(*app));
-
-    CHECK(index < TALLY_APPS && server->apps[index] == NULL);
-    app->server = server;
-    app->index = index;
-    app->name = name;
-    app->settings = settings;
-    app->handler = handler;
-    admission_init(app);
-    server->apps[index] = app;
-    server->app_count++;
-    server_apply_settings(server);
-    return app;
-}
-
-int app_add_prefix(struct app *app, const struct url_prefix *prefix)
-{
-    void *other;
-
-    app->server->last_port.port = NULL;
-    return prefix_table_add(app->server->prefixes, prefix, app, &other);
-}
-
-void app_remove_prefix(struct app *app, const struct url_prefix *prefix)
-{
-    app->server->last_port.port = NULL;
-    prefix_table_remove(app->server->prefixes, prefix);
 }
 
 /* ---- connections ---- */

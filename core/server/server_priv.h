@@ -47,6 +47,11 @@ struct app {
     struct loop_call pull;   /* takes waiting requests */
     int64_t taken;           /* off the queue, in this turn of the loop */
     uint64_t taken_turn;
+    struct list closing;   /* of those that are no more, while exchanges still name them */
+    uint64_t refs;         /* exchanges that name it */
+    struct loop_call last; /* frees it when the last has gone */
+    void (*gone)(void *owner);
+    void *gone_owner;
 };
 
 /* The prefixes of a port, found once for all requests that come to it; NULL when nothing is known.
@@ -68,9 +73,12 @@ struct server {
     struct tls *tls;         /* NULL: none */
     struct addr_set trusted; /* proxies */
     struct prefix_table *prefixes;
-    struct last_port last_port; /* of the latest request */
+    struct last_port last_port;    /* of the latest request */
+    struct prefix_table *reserved; /* prefixes that are kept for somebody; NULL: none */
     struct app *apps[TALLY_APPS];
     unsigned app_count;
+    struct list closing_apps;
+    struct tally_app nowhere;     /* where those are counted */
     struct local_address *locals; /* that connections came to */
     unsigned local_count;
     struct message_limits limits;
@@ -262,6 +270,7 @@ void admission_leave(struct exchange *exchange);  /* the handler needs it no mor
 void admission_forget(struct exchange *exchange); /* it waits, and its client is gone */
 void admission_expire(struct exchange *exchange); /* it has waited too long */
 void admission_stop(struct app *app);             /* nothing waits any longer */
+void admission_close(struct app *app);            /* likewise, and nobody will come */
 void admission_conn_gone(struct conn *conn);
 void admission_init(struct app *app);
 
@@ -307,6 +316,14 @@ void channel_note_close(struct exchange *exchange);
 
 /* conn.c: a connection that has its stream, address and state; it is served from now on. */
 struct conn *conn_open(struct server *server, struct stream *stream);
+
+/* app.c: an exchange names its app, until it is freed */
+void app_join(struct app *app, struct exchange *exchange);
+void app_leave(struct exchange *exchange);
+void apps_free(struct server *server);
+
+/* Whether a prefix leads to nobody, but is kept for somebody. */
+bool app_is_reserved(const struct app *app);
 
 /* server.c */
 void server_conn_gone(struct server *server, const struct conn *conn);

@@ -172,7 +172,7 @@ describe("scripts", function()
 
     it("names what measuring needs only when that is asked for", function()
       database({})
-      assert.equal("valgrind\n", (missing("measure")))
+      assert.equal("valgrind\nnginx-core\nlibnginx-mod-http-lua\n", (missing("measure")))
       assert.is_nil(missing("serve test fresh"):find("valgrind", 1, true))
     end)
 
