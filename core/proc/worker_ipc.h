@@ -20,6 +20,8 @@ enum ipc_kind {
     IPC_SYNC,    /* value: answer with IPC_APPLIED when all before it is done */
     IPC_REPLY,   /* value: the number of an IPC_ASK; ok = …, or wrong = … */
     IPC_STOP,    /* stop accepting, finish what runs, end */
+    IPC_CHANNEL, /* a descriptor: one end of a channel. In a host: value: the app; slot, process,
+                    worker, most, column, credentials. In an attached app: value: the app */
     /* to the master */
     IPC_LOADING,  /* value: the index of the app that is loaded now */
     IPC_READY,    /* the apps are loaded; the settings that they asked for */
@@ -29,6 +31,11 @@ enum ipc_kind {
     IPC_ASK,      /* value: a number for the reply; app, op, key, value, place */
     IPC_LOG_FULL, /* value: the IPC_LOG_… bit of a log that has reached its size */
     IPC_SHUTDOWN, /* an app asks for the end of the server (os.exit) */
+    IPC_RENEW,    /* a host's worker wants a fresh channel; process, worker, slot */
+    /* to the registrar of a host, beside IPC_CONFIG, IPC_REPLY, IPC_RENEW and IPC_STOP; from it
+       come IPC_ASK and IPC_CHANNEL */
+    IPC_CONTROL, /* the listening control socket; the text is the state of all apps */
+    IPC_WORKER,  /* value: a slot in which a worker serves now */
 };
 
 /*
@@ -39,6 +46,12 @@ enum ipc_kind {
 #define IPC_SERVER_SCOPE "server:"
 #define IPC_ADD_PREFIX   "+"
 #define IPC_DROP_PREFIX  "-"
+
+/* In a host apps come and go: "N:open" with a name makes one, "N:close" ends it; "N:uid" says whose
+ * it is. */
+#define IPC_OPEN_APP  "open"
+#define IPC_CLOSE_APP "close"
+#define IPC_APP_OWNER "uid"
 
 enum { IPC_LOG_ERROR = 1, IPC_LOG_ACCESS = 2, IPC_LOG_HTTP_ERROR = 4 };
 

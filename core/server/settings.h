@@ -74,6 +74,7 @@ struct settings {
     char http_503_verbosity[16]; /* basic, limited, full */
     int64_t timeout_header_wait_ms, timeout_idle_connection_ms, timeout_drain_entity_body_ms;
     int64_t timeout_request_queue_ms, timeout_cancel_ms;
+    int64_t registration_grace_ms;
     int64_t cpu_limit_ms;
     char server_header[64]; /* "" for none */
     /* app scope, also for one request */

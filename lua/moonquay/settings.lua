@@ -87,6 +87,9 @@
 --- content is read and written where a handler cannot wait, by blocking; true or false; default
 --- true
 ---@field allow_synchronous_io? boolean
+--- how long a host keeps the prefixes of an app whose process has ended; off: for ever; between 0
+--- and 86400 seconds, or off; default 120
+---@field registration_grace? number|"off"
 --- requests taken off the queue in one turn of a worker's loop; between 1 and 1000000; default 5 x
 --- CPUs
 ---@field max_accepts? integer

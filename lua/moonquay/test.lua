@@ -21,6 +21,7 @@ local DEADLINE = 10 -- seconds until the next piece of an answer
 ---@field cookies? boolean keep cookies from response to request
 ---@field deadline? number seconds to wait for the next piece of an answer (10)
 ---@field prefixes? string[] what the app is served at: "http://test:80/shop/"; else everything
+---@field shared? boolean behind a host, as if the app were a process of its own
 
 ---@class moonquay.TestRequest
 ---@field headers? table<string, string|string[]>

@@ -1,0 +1,54 @@
+/*
+ * What programs say to a host over its control socket: messages of net/ipc.h on a SOCK_SEQPACKET
+ * socket, texts of pairs. The registrar alone reads what strangers send; the kernel's credentials
+ * of the connection say who they are.
+ */
+#ifndef SHARE_CONTROL_H
+#define SHARE_CONTROL_H
+
+#include "net/ipc.h"
+
+#define CONTROL_VERSION      "1"
+#define CONTROL_TEXT_BYTES   (4u << 20)  /* of one message of a program */
+#define CONTROL_UNREAD_BYTES (16u << 20) /* that a program does not read; then it is cut off */
+#define CONTROL_APPS         64u         /* of one attached process */
+#define CONTROL_WORKERS      256u        /* likewise */
+#define CONTROL_SOCKET_NAME  "host.sock"
+
+enum control_kind {
+    /* ---- from a program */
+
+    /*
+     * First of an attached process, and again when it comes back: value: a number for the reply.
+     *   version=1
+     *   N:name=FILE      app N of the process, from 0 on; its other pairs follow
+     *   N:set:KEY=VALUE  each of its settings
+     *   N:+=PREFIX       each prefix that it wants; port 0 is allowed
+     * Nothing is registered when one of it is refused. Prefixes that an app of the same user has
+     * left behind are taken over.
+     */
+    CONTROL_ATTACH = IPC_FIRST_KIND,
+
+    /* Value: a worker of the process, from 0 on. serves=1: channels to it may be made; 0: no more.
+     * One that was replaced says serves=1 anew. */
+    CONTROL_WORKER,
+
+    /* A change of one app: value: a number for the reply; app=N, op=set|listen|unlisten, key,
+     * value, place. */
+    CONTROL_ASK,
+
+    /* The process ends. keep=1: its registrations stay for registration_grace, as if the connection
+     * had closed; 0: they go at once. */
+    CONTROL_DETACH,
+
+    /* ---- from the registrar */
+
+    /* Value: that of the request. ok=… (CONTROL_ATTACH: then N:+=PREFIX with real ports), or
+     * wrong=… and code=EXIT_…. */
+    CONTROL_REPLY,
+
+    /* Value: the worker of the process whom the descriptor is for, one end of a channel; app=N. */
+    CONTROL_CHANNEL,
+};
+
+#endif

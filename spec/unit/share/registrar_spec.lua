@@ -1,0 +1,384 @@
+-- The book-keeper of a host, with real sockets; the spec is the master that it asks.
+local probe = require("moonquay.probe")
+local new_registrar = probe.registrar.registrar
+local sys, temp = probe.sys, require("spec.support.temp")
+
+local ATTACH, WORKER, ASK, DETACH, REPLY, CHANNEL = 2, 3, 4, 5, 6, 7
+local US, STRANGER = sys.geteuid(), 12345
+
+local function text_of(pairs_list)
+  local out = {}
+  for i, pair in ipairs(pairs_list) do
+    out[i] = pair[1] .. "\0" .. pair[2] .. "\0"
+  end
+  return table.concat(out)
+end
+
+local function value_of(list, key)
+  for _, pair in ipairs(list) do
+    if pair[1] == key then return pair[2] end
+  end
+  return nil
+end
+
+local function values_of(list, key)
+  local out = {}
+  for _, pair in ipairs(list) do
+    if pair[1] == key then out[#out + 1] = pair[2] end
+  end
+  return out
+end
+
+-- What an app wants: prefixes, and settings by key.
+local function wish(apps)
+  local list = { { "version", "1" } }
+  for i, app in ipairs(apps) do
+    list[#list + 1] = { (i - 1) .. ":name", app.name or "app.lua" }
+    for key, value in pairs(app.settings or {}) do
+      list[#list + 1] = { (i - 1) .. ":set:" .. key, value }
+    end
+    for _, prefix in ipairs(app) do
+      list[#list + 1] = { (i - 1) .. ":+", prefix }
+    end
+  end
+  return text_of(list)
+end
+
+describe("registrar", function()
+  local dir, registrar, count
+
+  before_each(function()
+    dir, count = temp.dir(), 0
+  end)
+
+  after_each(function()
+    registrar = nil
+    collectgarbage()
+    dir:remove()
+  end)
+
+  -- Without a uid the host is ours: we may register everything.
+  local function open(uid, state)
+    count = count + 1
+    registrar = new_registrar(dir.path .. "/" .. count .. ".sock", uid or US, state)
+    return registrar
+  end
+
+  -- Answers what is asked as a master does that finds no fault.
+  local function agree()
+    local asked = registrar:asked()
+    for _, question in ipairs(asked) do
+      local result = {}
+      for _, prefix in ipairs(values_of(question.pairs, "+")) do
+        result[#result + 1] = { "+", (prefix:gsub(":0/", ":5001/")) }
+      end
+      registrar:reply(question.number, nil, text_of(result))
+    end
+    registrar:turn()
+    return asked
+  end
+
+  -- Attaches and returns the reply.
+  local function attach(program, apps)
+    program:say(ATTACH, 7, wish(apps))
+    registrar:turn()
+    agree()
+    return program:heard()
+  end
+
+  it("asks the master for each app as a whole, and then says what it has", function()
+    open()
+    local program = registrar:program()
+    program:say(ATTACH, 7, wish({
+      { name = "shop.lua", "http://localhost:0/", "http://localhost:5002/b/",
+        settings = { server_header = "x" } },
+      { name = "blog.lua", "http://localhost:5003/" },
+    }))
+    registrar:turn()
+    local asked = agree()
+    assert.equal(2, #asked)
+    assert.same({ "open", "0", "shop.lua", tostring(US), "x" }, {
+      value_of(asked[1].pairs, "op"), value_of(asked[1].pairs, "app"),
+      value_of(asked[1].pairs, "value"), value_of(asked[1].pairs, "uid"),
+      value_of(asked[1].pairs, "set:server_header") })
+    assert.same({ "http://localhost:0/", "http://localhost:5002/b/" },
+      values_of(asked[1].pairs, "+"))
+    assert.same({ "http://localhost:5003/" }, values_of(asked[2].pairs, "+"))
+    local reply = program:heard()
+    assert.same({ REPLY, 7 }, { reply.kind, reply.number })
+    assert.same({ "http://localhost:5001/", "http://localhost:5002/b/" },
+      values_of(reply.pairs, "0:+"))
+    assert.same({ "http://localhost:5003/" }, values_of(reply.pairs, "1:+"))
+  end)
+
+  it("says why the master refuses, and takes the rest back", function()
+    open()
+    local program = registrar:program()
+    program:say(ATTACH, 7, wish({ { "http://localhost:5001/" }, { "http://localhost:5002/" } }))
+    registrar:turn()
+    local asked = registrar:asked()
+    registrar:reply(asked[1].number, nil, "+\0http://localhost:5001/\0")
+    registrar:reply(asked[2].number, "the port is in use", "code\0" .. "69\0")
+    registrar:turn()
+    local reply = program:heard()
+    assert.equal("the port is in use", value_of(reply.pairs, "wrong"))
+    assert.equal("69", value_of(reply.pairs, "code"))
+    -- What was registered waits for its owner as if he had left, and he may try again.
+    assert.equal(0, #agree())
+    reply = attach(program, { { "http://localhost:5001/" } })
+    assert.is_nil(value_of(reply.pairs, "wrong"))
+  end)
+
+  describe("lets register", function()
+    local cases = {
+      { "http://localhost:5000/", "everybody", allowed = true },
+      { "http://localhost:0/", "everybody", allowed = true },
+      { "http://localhost:1024/", "root alone", allowed = false },
+      { "http://LOCALHOST:1025/a/", "everybody", allowed = true },
+      { "http://+:5000/", "root alone", allowed = false },
+      { "http://*:5000/", "root alone", allowed = false },
+      { "http://127.0.0.1:5000/", "root alone", allowed = false },
+      { "http://a.localhost:5000/", "root alone", allowed = false },
+      { "https://localhost:5000/", "root alone", allowed = false },
+      { "http://example.com:5000/", "root alone", allowed = false },
+    }
+    for _, case in ipairs(cases) do
+      it(case[2] .. " " .. case[1] .. " (reference section 2.5)", function()
+        open(US + 1) -- the host is another user's
+        if US == 0 then
+          local root = registrar:program()
+          assert.is_nil(value_of(attach(root, { { case[1] } }).pairs, "wrong"))
+          root:say(DETACH, 0, "keep\0" .. "0\0")
+          registrar:turn()
+          agree()
+        end
+        local stranger = registrar:program(US == 0 and STRANGER or nil)
+        stranger:say(ATTACH, 7, wish({ { case[1] } }))
+        registrar:turn()
+        agree()
+        local reply = stranger:heard()
+        assert.equal(case.allowed and "nil" or "77", tostring(value_of(reply.pairs, "code")))
+        assert.equal(not case.allowed,
+          (value_of(reply.pairs, "wrong") or ""):find("may not register it", 1, true) ~= nil)
+      end)
+    end
+
+    it("the host's own user everything", function()
+      open()
+      assert.is_nil(value_of(attach(registrar:program(), { { "http://+:80/" } }).pairs, "wrong"))
+    end)
+  end)
+
+  it("gives a prefix to one app only", function()
+    open()
+    attach(registrar:program(), { { "http://localhost:5001/a/" } })
+    local reply = attach(registrar:program(), { { "http://LOCALHOST:5001/A/" } })
+    assert.equal("69", value_of(reply.pairs, "code"))
+    assert.truthy(value_of(reply.pairs, "wrong"):find("http://localhost:5001/A/", 1, true))
+    reply = attach(registrar:program(), { { "http://localhost:5001/b/" } })
+    assert.is_nil(value_of(reply.pairs, "wrong"))
+  end)
+
+  describe("when a process ends", function()
+    it("keeps its apps, and gives them to the next of its user", function()
+      open()
+      local first = registrar:program()
+      attach(first, { { "http://localhost:5001/" } })
+      first:leave()
+      registrar:turn()
+      assert.equal(0, #registrar:asked())
+      local second = registrar:program()
+      second:say(ATTACH, 8, wish({ { "http://localhost:5001/", "http://localhost:5002/" } }))
+      registrar:turn()
+      local asked = agree()
+      assert.same({ "open", "0" },
+        { value_of(asked[1].pairs, "op"), value_of(asked[1].pairs, "app") })
+      assert.is_nil(value_of(second:heard().pairs, "wrong"))
+    end)
+
+    if US == 0 then
+      it("keeps its apps from other users", function()
+        open()
+        local first = registrar:program(STRANGER)
+        attach(first, { { "http://localhost:5001/" } })
+        first:leave()
+        registrar:turn()
+        local reply = attach(registrar:program(STRANGER + 1), { { "http://localhost:5001/" } })
+        assert.equal("69", value_of(reply.pairs, "code"))
+      end)
+    end
+
+    it("closes its apps when nobody has come back in registration_grace", function()
+      open()
+      local program = registrar:program()
+      attach(program, { { "http://localhost:5001/", settings = { registration_grace = "0" } } })
+      program:leave()
+      local asked
+      repeat
+        registrar:wait()
+        asked = registrar:asked()
+      until #asked > 0
+      assert.same({ "close", "0" },
+        { value_of(asked[1].pairs, "op"), value_of(asked[1].pairs, "app") })
+    end)
+
+    it("closes its apps at once when it says so", function()
+      open()
+      local program = registrar:program()
+      attach(program, { { "http://localhost:5001/" } })
+      program:say(DETACH, 0, "keep\0" .. "0\0")
+      registrar:turn()
+      assert.equal("close", value_of(registrar:asked()[1].pairs, "op"))
+    end)
+  end)
+
+  it("knows after its own restart what there was, and whose", function()
+    open(nil, text_of({ { "server:drain", "30" }, { "3:open", "app.lua" },
+      { "3:uid", tostring(US) }, { "3:registration_grace", "off" },
+      { "3:+", "http://localhost:5001/" } }))
+    local program = registrar:program()
+    program:say(ATTACH, 7, wish({ { "http://localhost:5001/" } }))
+    registrar:turn()
+    assert.equal("3", value_of(agree()[1].pairs, "app"))
+    assert.is_nil(value_of(program:heard().pairs, "wrong"))
+  end)
+
+  describe("makes channels", function()
+    local function heard_channels(program)
+      local all = {}
+      while true do
+        local message = program:heard()
+        if not message then return all end
+        if message.kind == CHANNEL then
+          all[#all + 1] = ("%d of app %s: %d"):format(message.number,
+            value_of(message.pairs, "app"), message.fds)
+        end
+      end
+    end
+
+    local function made()
+      local all = {}
+      for _, channel in ipairs(registrar:channels()) do
+        all[#all + 1] = ("app %d, slot %s, worker %s, most %s"):format(channel.number,
+          value_of(channel.pairs, "slot"), value_of(channel.pairs, "worker"),
+          value_of(channel.pairs, "most"))
+      end
+      return all
+    end
+
+    it("between each worker of the host and each of a process", function()
+      open()
+      registrar:worker(0)
+      registrar:worker(1)
+      local program = registrar:program()
+      program:say(WORKER, 0, "serves\0" .. "1\0")
+      registrar:turn()
+      assert.same({}, made()) -- it has not attached
+      attach(program, { { "http://localhost:5001/",
+        settings = { max_concurrent_requests = "20" } } })
+      assert.same({ "app 0, slot 0, worker 0, most 20", "app 0, slot 1, worker 0, most 20" },
+        made())
+      assert.same({ "0 of app 0: 1", "0 of app 0: 1" }, heard_channels(program))
+      program:say(WORKER, 1, "serves\0" .. "1\0")
+      registrar:turn()
+      assert.equal(2, #made())
+    end)
+
+    it("anew for a worker that was replaced, on either side, and for one that is worn", function()
+      open()
+      registrar:worker(0)
+      local program = registrar:program()
+      program:say(WORKER, 0, "serves\0" .. "1\0")
+      attach(program, { { "http://localhost:5001/" } })
+      local process = tonumber(value_of(registrar:channels()[1].pairs, "process"))
+      program:say(WORKER, 0, "serves\0" .. "1\0")
+      registrar:turn()
+      assert.equal(1, #made())
+      registrar:worker(0)
+      assert.equal(1, #made())
+      registrar:renew(process, 0, 0)
+      assert.equal(1, #made())
+      registrar:renew(process + 1, 0, 0)
+      registrar:renew(process, 9, 0)
+      assert.equal(0, #made())
+      program:say(WORKER, 0, "serves\0" .. "0\0")
+      registrar:turn()
+      registrar:worker(0)
+      assert.equal(0, #made())
+    end)
+  end)
+
+  it("passes changes of a running app on, for its own apps alone", function()
+    open()
+    attach(registrar:program(), { { "http://localhost:5001/" } })
+    local program = registrar:program()
+    attach(program, { { "http://localhost:5002/" } })
+    program:say(ASK, 9, text_of({ { "app", "0" }, { "op", "set" }, { "key", "enabled" },
+      { "value", "false" }, { "place", "app.lua:1" } }))
+    registrar:turn()
+    local asked = registrar:asked()
+    assert.equal("1", value_of(asked[1].pairs, "app"))
+    registrar:reply(asked[1].number, nil, "ok\0done\0")
+    local reply = program:heard()
+    assert.same({ REPLY, 9, "done" }, { reply.kind, reply.number, value_of(reply.pairs, "ok") })
+    program:say(ASK, 10, text_of({ { "app", "1" }, { "op", "set" } }))
+    registrar:turn()
+    assert.equal("this app is not attached", value_of(program:heard().pairs, "wrong"))
+    assert.equal(0, #registrar:asked())
+  end)
+
+  describe("refuses", function()
+    for name, case in pairs({
+      ["another version"] = { text_of({ { "version", "2" }, { "0:name", "a" } }), "64" },
+      ["no version"] = { text_of({ { "0:name", "a" } }), "64" },
+      ["no app"] = { text_of({ { "version", "1" } }), "64" },
+      ["a broken prefix"] = { wish({ { "http//x" } }), "78" },
+      ["text that is no pairs"] = { "version", "64" },
+    }) do
+      it("to attach with " .. name, function()
+        open()
+        local program = registrar:program()
+        program:say(ATTACH, 7, case[1])
+        registrar:turn()
+        assert.equal(case[2], value_of(program:heard().pairs, "code"))
+        assert.equal(0, #registrar:asked())
+      end)
+    end
+
+    it("to attach twice", function()
+      open()
+      local program = registrar:program()
+      attach(program, { { "http://localhost:5001/" } })
+      program:say(ATTACH, 8, wish({ { "http://localhost:5002/" } }))
+      registrar:turn()
+      assert.equal("this connection has attached already", value_of(program:heard().pairs, "wrong"))
+    end)
+
+    for name, bytes in pairs({
+      ["bytes that are no message"] = ("x"):rep(100),
+      ["an empty datagram's neighbour"] = "x",
+      ["a kind that is none"] = string.pack("<I2 I2 I4 I4", 0x4d51, 3, 99, 0),
+      ["what only it says itself"] = string.pack("<I2 I2 I4 I4", 0x4d51, 3, REPLY, 0),
+    }) do
+      it("to hear " .. name .. ", and goes on with others", function()
+        open()
+        local bad, good = registrar:program(), registrar:program()
+        bad:raw(bytes)
+        registrar:turn()
+        assert.is_false(bad:heard())
+        assert.is_nil(value_of(attach(good, { { "http://localhost:5001/" } }).pairs, "wrong"))
+      end)
+    end
+
+    it("more text than a program may say", function()
+      open()
+      local bad = registrar:program()
+      local piece = string.pack("<I2 I2 I4 I4", 0x4d51, 3, 1, 0) .. ("x"):rep(32000)
+      for _ = 1, 200 do
+        if bad:raw(piece) < 0 then break end
+        registrar:turn()
+      end
+      assert.is_false(bad:heard())
+    end)
+  end)
+end)
