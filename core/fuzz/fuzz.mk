@@ -3,7 +3,7 @@
 #   make fuzz-run SECONDS=20       runs each over a copy of its corpus; what it finds goes to core/fuzz/found
 #   make fuzz-run-NAME             one target; make -j2 fuzz-run runs two at once
 
-FUZZ_TARGETS := head chunked target cookies multipart query prefix proxy forwarded h2 pem
+FUZZ_TARGETS := head chunked target cookies multipart query prefix proxy forwarded h2 h2_client pem
 FUZZ_BUILD   ?= build/fuzz
 FUZZ_CC      ?= clang
 FUZZ_SRC     ?= $(wildcard core/base/*.c) $(wildcard core/http/*.c) $(wildcard core/route/*.c) \

@@ -207,7 +207,7 @@ static void on_refused(void *user)
 }
 
 static const struct h2_events events = {on_begin, on_refused, on_head, on_data,
-                                        on_ended, on_closed,  on_pull};
+                                        on_ended, on_closed,  on_pull, NULL};
 
 /* Writes down what the session sends, but for credit. */
 static void send_all(struct owner *owner)

@@ -372,6 +372,20 @@ describe("h2 with an app that breaks the rules", function()
     assert.equal(2, gather(client:events()).closed.code)
   end)
 
+  for _, code in ipairs({ 0, 2, 11 }) do
+    it("takes the answer behind a GOAWAY with code " .. code .. ", however it is cut", function()
+      local bytes = frame(7, 0, 0, string.pack(">I4 I4", 1, code))
+        .. frame(HEADERS, END_HEADERS | END_STREAM, 1, block({ { ":status", "204" } }))
+      for _, size in ipairs({ #bytes, 1 }) do
+        local client = fresh()
+        for i = 1, #bytes, size do
+          assert(client:receive(bytes:sub(i, i + size - 1)))
+        end
+        assert.same({ "leaving", "head", "closed" }, gather(client:events()).order)
+      end
+    end)
+  end
+
   it("ignores notes that are too long, and those on no stream of ours", function()
     local client, id = fresh()
     assert(client:receive(frame(0xe1, 0, 99, "x\0y\0")))
