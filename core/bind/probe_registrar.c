@@ -195,6 +195,72 @@ static int l_registrar_reply(lua_State *L)
     return 0;
 }
 
+static const char *text_field(lua_State *L, const char *key)
+{
+    const char *text = lua_getfield(L, 2, key) == LUA_TNIL ? NULL : luaL_checkstring(L, -1);
+
+    lua_pop(L, 1); /* the table keeps it */
+    return text;
+}
+
+static bool bool_field(lua_State *L, const char *key, bool otherwise)
+{
+    bool truth = lua_getfield(L, 2, key) == LUA_TNIL ? otherwise : lua_toboolean(L, -1);
+
+    lua_pop(L, 1);
+    return truth;
+}
+
+static int push_outcome(lua_State *L, int code, const struct err_text *why)
+{
+    if (code == 0) {
+        lua_pushboolean(L, true);
+        return 1;
+    }
+    lua_pushnil(L);
+    lua_pushstring(L, why->text);
+    lua_pushstring(L, err_name(code));
+    return 3;
+}
+
+/* registrar:reserve({ url=, user=, group=, listen = true, delegate = false }) -> true
+ * | nil, why, error */
+static int l_registrar_reserve(lua_State *L)
+{
+    struct l_registrar *self = check_registrar(L);
+    struct err_text why;
+
+    luaL_checktype(L, 2, LUA_TTABLE);
+
+    struct reservation_wish wish = {
+        .url = text_field(L, "url"),
+        .user = text_field(L, "user"),
+        .group = text_field(L, "group"),
+        .listens = bool_field(L, "listen", true),
+        .delegates = bool_field(L, "delegate", false),
+    };
+
+    return push_outcome(L, registrar_reserve(self->registrar, &wish, &why), &why);
+}
+
+/* registrar:load(text of the state file) -> true | nil, why, error */
+static int l_registrar_load(lua_State *L)
+{
+    struct l_registrar *self = check_registrar(L);
+    struct err_text why;
+
+    return push_outcome(L, registrar_load(self->registrar, check_span(L, 2), &why), &why);
+}
+
+/* registrar:release(url) -> likewise */
+static int l_registrar_release(lua_State *L)
+{
+    struct l_registrar *self = check_registrar(L);
+    struct err_text why;
+
+    return push_outcome(L, registrar_release(self->registrar, luaL_checkstring(L, 2), &why), &why);
+}
+
 /* registrar:worker(slot) */
 static int l_registrar_worker(lua_State *L)
 {
@@ -300,11 +366,19 @@ static int l_program_leave(lua_State *L)
 }
 
 static const luaL_Reg registrar_methods[] = {
-    {"turn", l_registrar_turn},   {"wait", l_registrar_wait},
-    {"asked", l_registrar_asked}, {"channels", l_registrar_channels},
-    {"reply", l_registrar_reply}, {"worker", l_registrar_worker},
-    {"renew", l_registrar_renew}, {"program", l_registrar_program},
-    {"__gc", l_registrar_gc},     {NULL, NULL},
+    {"reserve", l_registrar_reserve},
+    {"load", l_registrar_load},
+    {"release", l_registrar_release},
+    {"turn", l_registrar_turn},
+    {"wait", l_registrar_wait},
+    {"asked", l_registrar_asked},
+    {"channels", l_registrar_channels},
+    {"reply", l_registrar_reply},
+    {"worker", l_registrar_worker},
+    {"renew", l_registrar_renew},
+    {"program", l_registrar_program},
+    {"__gc", l_registrar_gc},
+    {NULL, NULL},
 };
 
 static const luaL_Reg program_methods[] = {

@@ -403,6 +403,13 @@ static int sys_chmod(lua_State *L)
     return 1;
 }
 
+/* getegid() -> gid */
+static int sys_getegid(lua_State *L)
+{
+    lua_pushinteger(L, getegid());
+    return 1;
+}
+
 /* monotonic() -> seconds */
 static int sys_monotonic(lua_State *L)
 {
@@ -426,23 +433,12 @@ static int sys_geteuid(lua_State *L)
 }
 
 static const luaL_Reg functions[] = {
-    {"alive", sys_alive},
-    {"children", sys_children},
-    {"chmod", sys_chmod},
-    {"close", sys_close},
-    {"geteuid", sys_geteuid},
-    {"getpid", sys_getpid},
-    {"kill", sys_kill},
-    {"list", sys_list},
-    {"monotonic", sys_monotonic},
-    {"poll", sys_poll},
-    {"read", sys_read},
-    {"rmtree", sys_rmtree},
-    {"spawn", sys_spawn},
-    {"tmpdir", sys_tmpdir},
-    {"waitpid", sys_waitpid},
-    {"write", sys_write},
-    {NULL, NULL},
+    {"alive", sys_alive},         {"children", sys_children}, {"chmod", sys_chmod},
+    {"close", sys_close},         {"geteuid", sys_geteuid},   {"getegid", sys_getegid},
+    {"getpid", sys_getpid},       {"kill", sys_kill},         {"list", sys_list},
+    {"monotonic", sys_monotonic}, {"poll", sys_poll},         {"read", sys_read},
+    {"rmtree", sys_rmtree},       {"spawn", sys_spawn},       {"tmpdir", sys_tmpdir},
+    {"waitpid", sys_waitpid},     {"write", sys_write},       {NULL, NULL},
 };
 
 int probe_sys_open(lua_State *L)

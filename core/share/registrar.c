@@ -23,6 +23,7 @@
 #include "route/url_prefix.h"
 #include "server/settings.h"
 #include "share/control.h"
+#include "share/state.h"
 
 #define PROGRAMS      1024u
 #define PER_USER      128u /* programs of one user, but for root's */
@@ -49,7 +50,7 @@ struct program {
     struct registrar *registrar;
     struct ipc_channel ipc; /* fd -1: it has left, and something is still asked for it */
     struct loop_alarm first;
-    uid_t uid;
+    struct caller caller;
     pid_t pid;
     uint64_t number;
     bool is_attached, was_heard;
@@ -80,6 +81,7 @@ struct registrar {
     unsigned last_question;
     uint64_t last_process;
     struct shared apps[TALLY_APPS];
+    struct reservations reservations;
     bool slots[HOST_SLOTS]; /* in which a worker serves */
 };
 
@@ -207,11 +209,29 @@ static bool is_local_http(const struct url_prefix *prefix)
            span_eq(prefix->host, SPAN("localhost"));
 }
 
-/* Reference section 2.5: without a reservation root alone may register, except on localhost. */
-static bool may_register(const struct program *program, const struct url_prefix *prefix)
+/* Reference sections 2.4 and 2.5: a reservation decides for everybody; without one root alone may
+ * register, except on localhost. */
+static int may_register(const struct program *program, const struct url_prefix *prefix,
+                        struct err_text *text)
 {
-    return program->uid == 0 || program->uid == program->registrar->parts.uid ||
-           is_local_http(prefix);
+    const struct registrar *registrar = program->registrar;
+    const struct reservation *reservation = reservations_find(&registrar->reservations, prefix);
+    uid_t uid = program->caller.uid;
+
+    if (reservation) {
+        if (reservation->listens && reservation_is_for(reservation, &program->caller))
+            return 0;
+        return err_set(text, EXIT_PERMISSION, ERR_PERMISSION,
+                       "%.300s: user %u may not register it: %.300s is reserved for %.200s%s",
+                       prefix->text, (unsigned)uid, reservation->prefix.text, reservation->holder,
+                       reservation->listens ? "" : ", who may only reserve below");
+    }
+    if (uid == 0 || uid == registrar->parts.uid || is_local_http(prefix))
+        return 0;
+    return err_set(text, EXIT_PERMISSION, ERR_PERMISSION,
+                   "%.300s: user %u may not register it: nobody has reserved it, and then root "
+                   "alone may, but for http://localhost above port 1024",
+                   prefix->text, (unsigned)uid);
 }
 
 static bool has_prefix(const struct shared *shared, struct span text)
@@ -276,12 +296,10 @@ static int judge_prefixes(struct program *program, unsigned number, int *place,
         if ((code = url_prefix_parse(&prefix, span_str(value), text)) < 0)
             return code;
         owner = prefix.port ? owner_of(registrar, prefix.canonical) : NULL;
-        if (!may_register(program, &prefix))
-            code = err_set(text, EXIT_PERMISSION, ERR_PERMISSION,
-                           "%.300s: user %u may not register it: root alone may, but for "
-                           "http://localhost above port 1024",
-                           prefix.text, (unsigned)program->uid);
-        else if (owner && (owner->holder || owner->uid != program->uid))
+        code = may_register(program, &prefix, text);
+        if (code < 0)
+            ;
+        else if (owner && (owner->holder || owner->uid != program->caller.uid))
             code = err_set(text, EXIT_PORT_IN_USE, ERR_EXISTS,
                            "%.300s: another app has this prefix", prefix.text);
         else if (owner && *place >= 0 && owner != &registrar->apps[*place])
@@ -325,7 +343,7 @@ static void ask_open(struct program *program, unsigned number, unsigned place)
 
     loop_alarm_stop(registrar->parts.loop, &shared->grace);
     shared->is_open = true;
-    shared->uid = program->uid;
+    shared->uid = program->caller.uid;
     shared->holder = program;
     shared->number = number;
     shared->grace_ms = number_of(wish, number, "registration_grace", 120000);
@@ -336,7 +354,7 @@ static void ask_open(struct program *program, unsigned number, unsigned place)
     pairs_add(&pairs, "op", "open");
     pairs_add_number(&pairs, "app", place);
     pairs_add(&pairs, "value", find(wish, number, "name"));
-    pairs_add_number(&pairs, "uid", program->uid);
+    pairs_add_number(&pairs, "uid", program->caller.uid);
     while (pairs_next(&rest, &key, &value))
         if (is_of(key, number, "set:") || is_of(key, number, "+"))
             pairs_add(&pairs, strchr(key, ':') + 1, value);
@@ -437,7 +455,7 @@ static void attached(struct program *program)
     tell(program, CONTROL_REPLY, program->attach_number, buf_span(&pairs), NULL);
     buf_fini(&pairs);
     log_event(LOG_INFO, "app_attached", "process %d of user %u", (int)program->pid,
-              (unsigned)program->uid);
+              (unsigned)program->caller.uid);
     for (unsigned worker = 0; worker < CONTROL_WORKERS; worker++)
         connect_worker(program, worker, -1);
 }
@@ -639,7 +657,7 @@ static void on_message(struct ipc_channel *channel)
     }
     if (code == ERR_INVALID || !understood)
         log_event(LOG_INFO, "control_closed", "user %u, process %d: a message that is none",
-                  (unsigned)program->uid, (int)program->pid);
+                  (unsigned)program->caller.uid, (int)program->pid);
     if (code < 0 || !understood)
         program_end(program);
 }
@@ -649,7 +667,7 @@ static void on_first(struct loop_alarm *alarm)
     struct program *program = LIST_OWNER(alarm, struct program, first);
 
     log_event(LOG_INFO, "control_closed", "user %u, process %d: it says nothing",
-              (unsigned)program->uid, (int)program->pid);
+              (unsigned)program->caller.uid, (int)program->pid);
     program_end(program);
 }
 
@@ -659,8 +677,20 @@ static unsigned count_of(struct registrar *registrar, uid_t uid)
 
     for (struct list *node = registrar->programs.next; node != &registrar->programs;
          node = node->next)
-        count += LIST_OWNER(node, struct program, node)->uid == uid;
+        count += LIST_OWNER(node, struct program, node)->caller.uid == uid;
     return count;
+}
+
+/* Supplementary groups count; who has more than there is room for has none of them. */
+static void identify(struct caller *caller, int fd, const struct ucred *who)
+{
+    socklen_t len = (CALLER_GROUPS - 1) * sizeof(gid_t);
+
+    caller->uid = who->uid;
+    caller->groups[0] = who->gid;
+    caller->group_count = 1;
+    if (getsockopt(fd, SOL_SOCKET, SO_PEERGROUPS, caller->groups + 1, &len) == 0)
+        caller->group_count += (unsigned)(len / sizeof(gid_t));
 }
 
 static void on_accepted(void *owner, int fd, const struct net_addr *peer)
@@ -681,7 +711,7 @@ static void on_accepted(void *owner, int fd, const struct net_addr *peer)
     }
     program = mem_zalloc(sizeof(*program));
     program->registrar = registrar;
-    program->uid = who.uid;
+    identify(&program->caller, fd, &who);
     program->pid = who.pid;
     program->number = ++registrar->last_process;
     list_init(&program->node);
@@ -692,6 +722,60 @@ static void on_accepted(void *owner, int fd, const struct net_addr *peer)
     ipc_open(&program->ipc, fd);
     ipc_bound(&program->ipc, CONTROL_TEXT_BYTES, CONTROL_UNREAD_BYTES);
     ipc_watch(&program->ipc, registrar->parts.loop, on_message);
+}
+
+/* ---- reservations ---- */
+
+static void ask_value(struct registrar *registrar, const char *op, const char *value)
+{
+    struct buf pairs = {0};
+
+    pairs_add(&pairs, "op", op);
+    pairs_add(&pairs, "value", value);
+    ask(registrar, NULL, -1, 0, false, buf_span(&pairs));
+    buf_fini(&pairs);
+}
+
+static void ask_save(struct registrar *registrar)
+{
+    struct buf text = {0};
+
+    state_write(&registrar->reservations, &text);
+    buf_append(&text, SPAN("\0"));
+    ask_value(registrar, "save", buf_span(&text).at);
+    buf_fini(&text);
+}
+
+int registrar_load(struct registrar *registrar, struct span state, struct err_text *text)
+{
+    int code = state_read(&registrar->reservations, state, text);
+
+    for (size_t i = 0; i < registrar->reservations.count; i++)
+        ask_value(registrar, "reserve", registrar->reservations.at[i].prefix.text);
+    return code;
+}
+
+int registrar_reserve(struct registrar *registrar, const struct reservation_wish *wish,
+                      struct err_text *text)
+{
+    int code = reservations_add(&registrar->reservations, wish, text);
+
+    if (code < 0)
+        return code;
+    ask_value(registrar, "reserve", wish->url);
+    ask_save(registrar);
+    return 0;
+}
+
+int registrar_release(struct registrar *registrar, const char *url, struct err_text *text)
+{
+    int code = reservations_remove(&registrar->reservations, url, text);
+
+    if (code < 0)
+        return code;
+    ask_value(registrar, "release", url);
+    ask_save(registrar);
+    return 0;
 }
 
 /* ---- life ---- */
@@ -730,6 +814,7 @@ void registrar_free(struct registrar *registrar)
     }
     while ((node = list_take(&registrar->questions)) != NULL)
         mem_free(LIST_OWNER(node, struct question, node));
+    reservations_fini(&registrar->reservations);
     mem_free(registrar);
 }
 

@@ -8,8 +8,10 @@
 
 #include <sys/types.h>
 
+#include "base/err.h"
 #include "base/span.h"
 #include "net/loop.h"
+#include "share/reservation.h"
 
 struct registrar;
 
@@ -22,7 +24,9 @@ struct registrar_parts {
     /*
      * One answer by registrar_replied comes for each, in order. op=open (app=N, value=NAME, uid=U,
      * set:KEY=VALUE …, and +=PREFIX for each) makes or changes an app as a whole; op=close (app=N);
-     * op=set, listen, unlisten (app=N, key, value, place) as a running app asks.
+     * op=set, listen, unlisten (app=N, key, value, place) as a running app asks. op=reserve,
+     * release (value=URL): a prefix is kept for somebody, or no more. op=save (value=TEXT): of the
+     * state file, behind each of these two.
      */
     void (*ask)(void *owner, unsigned number, struct span pairs);
 
@@ -32,6 +36,10 @@ struct registrar_parts {
 struct registrar *registrar_new(const struct registrar_parts *parts);
 void registrar_free(struct registrar *registrar);
 
+/* The text of the state file; before anything else. ERR_INVALID and what is wrong in it. The master
+ * is asked to reserve what is reserved. */
+int registrar_load(struct registrar *registrar, struct span state, struct err_text *text);
+
 /* The apps that are in force ("N:open" and "N:uid" and "N:+" pairs): nobody is attached to them
  * yet.
  */
@@ -39,6 +47,12 @@ void registrar_resume(struct registrar *registrar, struct span apps);
 
 /* Takes the listening control socket: programs are heard from now on. */
 void registrar_listen(struct registrar *registrar, int fd);
+
+/* Reserves a URL, or ends that; the errors of reservations_add and reservations_remove. Apps that
+ * are registered already stay. */
+int registrar_reserve(struct registrar *registrar, const struct reservation_wish *wish,
+                      struct err_text *text);
+int registrar_release(struct registrar *registrar, const char *url, struct err_text *text);
 
 /* The answer to an ask: wrong NULL: done, with result, pairs. */
 void registrar_replied(struct registrar *registrar, unsigned number, const char *wrong,

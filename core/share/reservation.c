@@ -1,0 +1,208 @@
+#include "share/reservation.h"
+
+#include <grp.h>
+#include <pwd.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/mem.h"
+
+#define OVERFLOW_ID  65534u /* the kernel's default (/proc/sys/kernel/overflowuid) */
+#define LOOKUP_BYTES 65536u
+#define HOLDER_BYTES 300u
+#define GROUP_PREFIX "group:"
+#define USER_PREFIX  "user:"
+#define MOST_NUMBER  0xfffffffeu /* 2^32 - 1 means "none" to the kernel */
+
+static void fini(struct reservation *reservation)
+{
+    url_prefix_fini(&reservation->prefix);
+    mem_free(reservation->holder);
+}
+
+void reservations_fini(struct reservations *list)
+{
+    for (size_t i = 0; i < list->count; i++)
+        fini(&list->at[i]);
+    mem_free(list->at);
+    *list = (struct reservations){0};
+}
+
+/* ---- whose ---- */
+
+/* "#1000" as a number. */
+static bool read_number(const char *name, uint32_t *id)
+{
+    unsigned long long number;
+    char *end;
+
+    if (name[0] != '#' || name[1] < '0' || name[1] > '9')
+        return false;
+    number = strtoull(name + 1, &end, 10);
+    *id = (uint32_t)number;
+    return *end == '\0' && number <= MOST_NUMBER;
+}
+
+static bool find_user(const char *name, uint32_t *id)
+{
+    char room[LOOKUP_BYTES];
+    struct passwd entry, *found = NULL;
+
+    if (getpwnam_r(name, &entry, room, sizeof(room), &found) != 0 || found == NULL)
+        return false;
+    *id = found->pw_uid;
+    return true;
+}
+
+static bool find_group(const char *name, uint32_t *id)
+{
+    char room[LOOKUP_BYTES];
+    struct group entry, *found = NULL;
+
+    if (getgrnam_r(name, &entry, room, sizeof(room), &found) != 0 || found == NULL)
+        return false;
+    *id = found->gr_gid;
+    return true;
+}
+
+static int find_holder(struct reservation *reservation, const struct reservation_wish *wish,
+                       struct err_text *text)
+{
+    const char *name = wish->user ? wish->user : wish->group;
+    char holder[HOLDER_BYTES];
+
+    if (name == NULL || (wish->user && wish->group))
+        return err_set(text, EXIT_OPTION, ERR_INVALID, "a reservation is for user= or for group=");
+    if (name[0] == '\0' || strlen(name) > 256)
+        return err_set(text, EXIT_OPTION, ERR_INVALID,
+                       "the name of a user or group has 1 to 256 characters");
+    reservation->is_group = wish->group != NULL;
+    if (name[0] == '#' && !read_number(name, &reservation->id))
+        return err_set(text, EXIT_OPTION, ERR_INVALID, "%.40s is no number from #0 to #%u", name,
+                       MOST_NUMBER);
+    if (name[0] != '#' && !(wish->group ? find_group : find_user)(name, &reservation->id))
+        return err_set(text, EXIT_OPTION, ERR_NOT_FOUND, "there is no %s %.200s",
+                       wish->group ? "group" : "user", name);
+    snprintf(holder, sizeof(holder), "%s%s", wish->group ? GROUP_PREFIX : USER_PREFIX, name);
+    reservation->holder = mem_strdup(holder);
+    return 0;
+}
+
+bool reservation_is_for(const struct reservation *reservation, const struct caller *caller)
+{
+    if (reservation->id == OVERFLOW_ID)
+        return false;
+    if (!reservation->is_group)
+        return caller->uid == reservation->id;
+    for (unsigned i = 0; i < caller->group_count; i++)
+        if (caller->groups[i] == reservation->id)
+            return true;
+    return false;
+}
+
+/* ---- the list ---- */
+
+static bool same_bucket(const struct url_prefix *a, const struct url_prefix *b)
+{
+    return a->https == b->https && a->port == b->port && span_eq(a->host, b->host);
+}
+
+/* Both paths end with a slash: whole segments. */
+static bool is_at_or_above(const struct url_prefix *above, const struct url_prefix *prefix)
+{
+    return above->path.len <= prefix->path.len &&
+           span_eq_nocase(above->path, span_of(prefix->path.at, above->path.len));
+}
+
+const struct reservation *reservations_find(const struct reservations *list,
+                                            const struct url_prefix *prefix)
+{
+    const struct reservation *best = NULL;
+
+    for (size_t i = 0; i < list->count; i++) {
+        const struct reservation *one = &list->at[i];
+
+        if (same_bucket(&one->prefix, prefix) && is_at_or_above(&one->prefix, prefix) &&
+            (best == NULL || one->prefix.path.len > best->prefix.path.len))
+            best = one;
+    }
+    return best;
+}
+
+static int check_against(const struct reservations *list, const struct url_prefix *prefix,
+                         struct err_text *text)
+{
+    for (size_t i = 0; i < list->count; i++) {
+        const struct url_prefix *other = &list->at[i].prefix;
+
+        if (url_prefix_equal(other, prefix))
+            return err_set(text, EXIT_OPTION, ERR_EXISTS, "%.300s is reserved for %.300s already",
+                           prefix->text, list->at[i].holder);
+        if (other->port == prefix->port && other->https != prefix->https)
+            return err_set(text, EXIT_OPTION, ERR_STATE,
+                           "%.300s: port %u carries %s: %.300s is reserved", prefix->text,
+                           prefix->port, other->https ? "https" : "http", other->text);
+    }
+    if (list->count == RESERVATIONS_MOST)
+        return err_set(text, EXIT_OPTION, ERR_LIMIT, "there are %d reservations already",
+                       RESERVATIONS_MOST);
+    return 0;
+}
+
+/* HTTP.sys has no prefix without it, and people who leave it out mean something else. */
+static int parse(struct url_prefix *prefix, const char *url, struct err_text *text)
+{
+    size_t length = strlen(url);
+    int code;
+
+    if (length == 0 || url[length - 1] != '/')
+        return err_set(text, EXIT_OPTION, ERR_INVALID, "%.300s: a reserved URL ends with a slash",
+                       url);
+    code = url_prefix_parse(prefix, span_str(url), text);
+    if (code == 0 && prefix->port == 0) {
+        url_prefix_fini(prefix);
+        return err_set(text, EXIT_OPTION, ERR_INVALID, "%.300s: a reserved URL has a port", url);
+    }
+    return code;
+}
+
+int reservations_add(struct reservations *list, const struct reservation_wish *wish,
+                     struct err_text *text)
+{
+    struct reservation fresh = {.listens = wish->listens, .delegates = wish->delegates};
+    int code = parse(&fresh.prefix, wish->url, text);
+
+    if (code < 0)
+        return code;
+    code = check_against(list, &fresh.prefix, text);
+    if (code == 0)
+        code = find_holder(&fresh, wish, text);
+    if (code < 0) {
+        fini(&fresh);
+        return code;
+    }
+    list->at = mem_realloc(list->at, (list->count + 1) * sizeof(*list->at));
+    list->at[list->count++] = fresh;
+    return 0;
+}
+
+int reservations_remove(struct reservations *list, const char *url, struct err_text *text)
+{
+    struct url_prefix prefix;
+    int code = parse(&prefix, url, text);
+
+    if (code < 0)
+        return code;
+    code = err_set(text, EXIT_OPTION, ERR_NOT_FOUND, "%.300s is not reserved", prefix.text);
+    for (size_t i = 0; i < list->count && code < 0; i++) {
+        if (!url_prefix_equal(&list->at[i].prefix, &prefix))
+            continue;
+        fini(&list->at[i]);
+        memmove(&list->at[i], &list->at[i + 1], (list->count - i - 1) * sizeof(*list->at));
+        list->count--;
+        code = 0;
+    }
+    url_prefix_fini(&prefix);
+    return code;
+}

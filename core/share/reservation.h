@@ -1,0 +1,71 @@
+/*
+ * Reservations: who may register URL prefixes at or below one (reference/http-sys.md sections 2.4
+ * and 2.5). They outlive programs, restarts and the machine.
+ */
+#ifndef SHARE_RESERVATION_H
+#define SHARE_RESERVATION_H
+
+#include <stdbool.h>
+#include <sys/types.h>
+
+#include "base/err.h"
+#include "route/url_prefix.h"
+
+#define RESERVATIONS_MOST 4096
+#define CALLER_GROUPS                                                                              \
+    256 /* of a program that count; the kernel lets nobody have so many by chance */
+
+/* A program, as the kernel says who it is. */
+struct caller {
+    uid_t uid;
+    gid_t groups[CALLER_GROUPS]; /* its own first */
+    unsigned group_count;
+};
+
+struct reservation {
+    struct url_prefix prefix;
+    char *holder; /* "user" or "group" and its name: "user:alice", "group:#1000" */
+    bool is_group;
+    uint32_t id;    /* uid or gid */
+    bool listens;   /* the holder may register at or below */
+    bool delegates; /* the holder may reserve below */
+};
+
+/* {0} is an empty list. */
+struct reservations {
+    struct reservation *at; /* in the order in which they were added */
+    size_t count;
+};
+
+void reservations_fini(struct reservations *list);
+
+/* What is to be reserved, as texts. */
+struct reservation_wish {
+    const char *url;   /* ends with a slash */
+    const char *user;  /* a name or "#1000"; NULL when group says who */
+    const char *group; /* likewise */
+    bool listens, delegates;
+};
+
+/*
+ * 0; ERR_INVALID for a URL or a holder that is none, ERR_NOT_FOUND for an unknown one, ERR_EXISTS
+ * when the URL is reserved, ERR_STATE when a reservation of its port has the other scheme,
+ * ERR_LIMIT.
+ */
+int reservations_add(struct reservations *list, const struct reservation_wish *wish,
+                     struct err_text *text);
+
+/* ERR_INVALID, or ERR_NOT_FOUND when the URL is not reserved. */
+int reservations_remove(struct reservations *list, const char *url, struct err_text *text);
+
+/* The one with the longest path at or above prefix in the same bucket; NULL: nobody has reserved
+ * it.
+ */
+const struct reservation *reservations_find(const struct reservations *list,
+                                            const struct url_prefix *prefix);
+
+/* Whether the caller is who it is for. The overflow uid and gid, which stand for those that this
+ * namespace does not know, are nobody. */
+bool reservation_is_for(const struct reservation *reservation, const struct caller *caller);
+
+#endif
