@@ -207,7 +207,7 @@ const struct setting_row setting_rows[] = {
      .word = "unlimited", .given = "30000000", .help = "bytes of a request's content: 413"},
     {"allow_synchronous_io", APP_REQUEST, BOOL(allow_synchronous_io), .given = "true",
      .help = "content is read and written where a handler cannot wait, by blocking"},
-    {"registration_grace", APP_ANY, SECONDS(registration_grace_ms, 0, DAY_MS), .word = "off",
+    {"registration_grace", APP_START, SECONDS(registration_grace_ms, 0, DAY_MS), .word = "off",
      .given = "120",
      .help = "how long a host keeps the prefixes of an app whose process has ended; off: for ever"},
     {"max_accepts", APP_ANY, COUNT(max_accepts, 1, 1000000), .by_machine = 5,

@@ -130,7 +130,7 @@ local rows = {
   number_row("max_request_body_size", "30000000", "app", "request", "unlimited", { "-1", "off" },
     "at least 0, or unlimited"),
   boolean_row("allow_synchronous_io", "true", "app", "request"),
-  number_row("registration_grace", "120", "app", "any time", "0", { "-1", "86401", "soon" },
+  number_row("registration_grace", "120", "app", "start", "0", { "-1", "86401", "soon" },
     "between 0 and 86400 seconds, or off"),
   number_row("max_accepts", nil, "app", "any time", "1000000", { "0", "1000001", "off" },
     "between 1 and 1000000"),
