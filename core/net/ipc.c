@@ -99,10 +99,15 @@ static void waiting_free(struct waiting *waiting)
     mem_free(waiting);
 }
 
+static size_t cost_of(size_t text_bytes, unsigned fd_count)
+{
+    return sizeof(struct header) + text_bytes + (size_t)fd_count * IPC_FD_BYTES;
+}
+
 static int keep(struct ipc_channel *channel, const struct header *header, struct span text,
                 const int *fds, unsigned fd_count)
 {
-    if (channel->waiting_bytes + sizeof(*header) + text.len > channel->waiting_most)
+    if (channel->waiting_bytes + cost_of(text.len, fd_count) > channel->waiting_most)
         return ERR_LIMIT;
     struct waiting *waiting = mem_alloc(sizeof(*waiting) + text.len);
 
@@ -121,7 +126,7 @@ static int keep(struct ipc_channel *channel, const struct header *header, struct
         }
         waiting->fds[waiting->fd_count++] = copy;
     }
-    channel->waiting_bytes += sizeof(*header) + text.len;
+    channel->waiting_bytes += cost_of(text.len, fd_count);
     list_append(&channel->waiting, &waiting->node);
     return 0;
 }
@@ -147,7 +152,7 @@ static void send_waiting(struct ipc_channel *channel)
         if (code == ERR_AGAIN)
             return;
         list_remove(&waiting->node); /* also when it is gone: the receiver sees that */
-        channel->waiting_bytes -= sizeof(waiting->header) + waiting->length;
+        channel->waiting_bytes -= cost_of(waiting->length, waiting->fd_count);
         waiting_free(waiting);
     }
     watch(channel);

@@ -18,6 +18,9 @@
 #define IPC_MAX_FDS        4
 #define IPC_RESERVE        16 /* descriptors: the sockets of other slots may come in a row */
 
+/* What a descriptor that waits to be sent counts among the bytes that do. */
+#define IPC_FD_BYTES 4096
+
 /* Kinds are the users' own, from this one on; the one below it is a piece of text. */
 #define IPC_FIRST_KIND 2
 

@@ -9,10 +9,11 @@
 #include "net/ipc.h"
 
 #define CONTROL_VERSION      "1"
-#define CONTROL_TEXT_BYTES   (4u << 20)  /* of one message of a program */
-#define CONTROL_UNREAD_BYTES (16u << 20) /* that a program does not read; then it is cut off */
-#define CONTROL_APPS         64u         /* of one attached process */
-#define CONTROL_WORKERS      256u        /* likewise */
+#define CONTROL_TEXT_BYTES   (4u << 20) /* of one message of a program */
+#define CONTROL_UNREAD_BYTES (4u << 20) /* that a program does not read; then it is cut off */
+#define CONTROL_APPS         64u        /* of one attached process */
+#define CONTROL_WORKERS      256u       /* likewise */
+#define CONTROL_SEATS        1024u      /* workers times apps of one attached process */
 #define CONTROL_SOCKET_NAME  "host.sock"
 
 enum control_kind {

@@ -354,6 +354,44 @@ describe("registrar", function()
       assert.equal("this connection has attached already", value_of(program:heard().pairs, "wrong"))
     end)
 
+    it("more workers times apps than one process may have", function()
+      open()
+      local program = registrar:program()
+      for worker = 0, 255 do
+        program:say(WORKER, worker, "serves\0" .. "1\0")
+        registrar:turn()
+      end
+      local apps = {}
+      for i = 1, 5 do
+        apps[i] = { "http://localhost:" .. 5000 + i .. "/" }
+      end
+      assert.equal("64", value_of(attach(program, apps).pairs, "code"))
+      table.remove(apps)
+      assert.is_nil(value_of(attach(program, apps).pairs, "wrong"))
+      local other = registrar:program()
+      other:say(WORKER, 256, "serves\0" .. "1\0")
+      registrar:turn()
+      assert.is_false(other:heard())
+    end)
+
+    it("to keep many descriptors for one that does not read", function()
+      open()
+      for slot = 0, 3 do
+        registrar:worker(slot)
+      end
+      local program = registrar:program()
+      attach(program, { { "http://localhost:5001/" } })
+      for _ = 1, 2000 do
+        if program:say(WORKER, 0, "serves\0" .. "1\0") < 0 then break end
+        registrar:turn()
+      end
+      local last
+      repeat -- what was sent before is still there
+        last = program:heard()
+      until not last
+      assert.is_false(last)
+    end)
+
     for name, bytes in pairs({
       ["bytes that are no message"] = ("x"):rep(100),
       ["an empty datagram's neighbour"] = "x",

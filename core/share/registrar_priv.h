@@ -1,0 +1,116 @@
+/*
+ * What the files of the registrar share: registrar.c (its life, its questions to the master,
+ * reservations), registrar_program.c (who is connected, what they say, their channels) and
+ * registrar_attach.c (who gets which app).
+ */
+#ifndef SHARE_REGISTRAR_PRIV_H
+#define SHARE_REGISTRAR_PRIV_H
+
+#include "base/list.h"
+#include "net/listener.h"
+#include "route/tally.h"
+#include "share/control.h"
+#include "share/registrar.h"
+
+#define HOST_SLOTS 1024u
+
+/* An app of the host: whose it is, and who serves it. */
+struct shared {
+    bool is_open;
+    uid_t uid;
+    struct program *holder; /* NULL: nobody */
+    unsigned number;        /* of the app in its process */
+    int64_t grace_ms, most_running;
+    bool gets_credentials;
+    struct buf prefixes; /* each ended by a NUL */
+    struct loop_alarm grace;
+    struct registrar *registrar;
+};
+
+/* A connection to the control socket. */
+struct program {
+    struct list node;
+    struct registrar *registrar;
+    struct ipc_channel ipc; /* fd -1: it has left, and something is still asked for it */
+    struct loop_alarm first;
+    struct caller caller;
+    pid_t pid;
+    uint64_t number;
+    bool is_attached, was_heard;
+    unsigned attach_number; /* of its CONTROL_ATTACH */
+    struct buf wish;        /* the text of that */
+    unsigned app_count;
+    unsigned apps[CONTROL_APPS];   /* of the host, by its own numbers */
+    uint16_t column[CONTROL_APPS]; /* the first of its workers'; consecutive */
+    bool serves[CONTROL_WORKERS];
+    unsigned serving; /* workers */
+};
+
+/* What the master has been asked, in order. */
+struct question {
+    struct list node;
+    unsigned number;
+    struct program *program; /* NULL: nobody waits for it */
+    unsigned asked;          /* the program's number, of a CONTROL_ASK */
+    int app;                 /* of the program, of an attach; -1: a CONTROL_ASK */
+    bool opens;
+};
+
+struct registrar {
+    struct registrar_parts parts;
+    struct listener *listener;
+    struct list programs;
+    unsigned program_count;
+    struct list questions;
+    unsigned last_question;
+    uint64_t last_process;
+    struct shared apps[TALLY_APPS];
+    struct reservations reservations;
+    bool slots[HOST_SLOTS]; /* in which a worker serves */
+};
+
+/* ---- registrar.c */
+
+/* Asks the master; app: of the program, of an attach, else -1; asked: the program's own number. */
+void registrar_ask(struct registrar *registrar, struct program *program, int app, unsigned asked,
+                   bool opens, struct span pairs);
+
+/* Forgets an app of the host, and has the master forget it. */
+void registrar_ask_close(struct registrar *registrar, unsigned app);
+
+/* ---- registrar_program.c */
+
+/* fd may be NULL. A program that does not read is cut off. */
+void program_tell(struct program *program, enum control_kind kind, unsigned value, struct span text,
+                  const int *fd);
+void program_refuse(struct program *program, unsigned number, int exit_code, const char *why);
+
+/* Whether so many workers may serve so many apps. */
+bool program_seats_fit(const struct program *program, unsigned apps);
+
+/* Makes channels to one of its workers: for one slot of the host, or -1 for all. */
+void program_connect(struct program *program, unsigned worker, int only_slot);
+void program_end(struct program *program);
+
+/* Fits listener_accept_fn; the owner is the registrar. */
+void program_accept(void *owner, int fd, const struct net_addr *peer);
+
+/* ---- registrar_attach.c */
+
+/* A CONTROL_ATTACH: judges it and asks the master for each app. */
+void attach_begin(struct program *program, const struct ipc_message *message);
+
+/* The master's answer to one of these. */
+void attach_opened(struct registrar *registrar, const struct question *question, const char *wrong,
+                   struct span result);
+
+/* An app has lost its process: it waits for the next of its user, for its grace. */
+void attach_orphan(struct shared *shared);
+
+/* A program gives its apps up: kept for the next one, or closed. */
+void attach_end(struct program *program, bool keep);
+
+/* Of each app, when the registrar is made. */
+void attach_init(struct shared *shared);
+
+#endif

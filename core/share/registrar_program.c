@@ -1,0 +1,271 @@
+/*
+ * The programs that are connected. Whatever one of them says or does not say harms nobody else: it
+ * is heard one message a turn, what it does not read is bounded, descriptors included, and what is
+ * no message ends its connection.
+ */
+#include "share/registrar_priv.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/err.h"
+#include "base/log.h"
+#include "base/mem.h"
+
+#define PROGRAMS      1024u
+#define PER_USER      128u /* programs of one user, but for root's */
+#define FIRST_SECONDS 5    /* for a program to say what it wants */
+
+/* ---- answers ---- */
+
+void program_tell(struct program *program, enum control_kind kind, unsigned value, struct span text,
+                  const int *fd)
+{
+    if (program->ipc.fd >= 0 &&
+        ipc_send(&program->ipc, kind, value, text, fd, fd ? 1 : 0) == ERR_LIMIT)
+        shutdown(program->ipc.fd, SHUT_RDWR); /* it does not read: its end is seen in a moment */
+}
+
+void program_refuse(struct program *program, unsigned number, int exit_code, const char *why)
+{
+    struct buf pairs = {0};
+
+    pairs_add(&pairs, "wrong", why);
+    pairs_add_number(&pairs, "code", (unsigned)exit_code);
+    program_tell(program, CONTROL_REPLY, number, buf_span(&pairs), NULL);
+    buf_fini(&pairs);
+}
+
+/* ---- channels ---- */
+
+static void connect_one(struct program *program, unsigned app, unsigned worker, unsigned slot)
+{
+    struct registrar *registrar = program->registrar;
+    const struct shared *shared = &registrar->apps[program->apps[app]];
+    struct buf to_host = {0}, to_program = {0};
+    char process[24], most[24];
+    int ends[2];
+
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, ends) < 0) {
+        log_event(LOG_ERROR, "channel_failed", "%s", strerror(errno));
+        return;
+    }
+    snprintf(process, sizeof(process), "%llu", (unsigned long long)program->number);
+    snprintf(most, sizeof(most), "%lld", (long long)shared->most_running);
+    pairs_add_number(&to_host, "slot", slot);
+    pairs_add(&to_host, "process", process);
+    pairs_add_number(&to_host, "worker", worker);
+    pairs_add(&to_host, "most", most);
+    pairs_add_number(&to_host, "column", (program->column[app] + worker) % TALLY_PEERS);
+    pairs_add_number(&to_host, "credentials", shared->gets_credentials);
+    pairs_add_number(&to_program, "app", app);
+    program_tell(program, CONTROL_CHANNEL, worker, buf_span(&to_program), &ends[0]);
+    registrar->parts.channel(registrar->parts.owner, program->apps[app], buf_span(&to_host),
+                             ends[1]);
+    close(ends[0]);
+    close(ends[1]);
+    buf_fini(&to_host);
+    buf_fini(&to_program);
+}
+
+void program_connect(struct program *program, unsigned worker, int only_slot)
+{
+    if (!program->is_attached || !program->serves[worker])
+        return;
+    for (unsigned slot = 0; slot < HOST_SLOTS; slot++)
+        for (unsigned app = 0; app < program->app_count; app++)
+            if (program->registrar->slots[slot] && (only_slot < 0 || slot == (unsigned)only_slot))
+                connect_one(program, app, worker, slot);
+}
+
+void registrar_worker(struct registrar *registrar, unsigned slot)
+{
+    if (slot >= HOST_SLOTS)
+        return;
+    registrar->slots[slot] = true;
+    for (struct list *node = registrar->programs.next; node != &registrar->programs;
+         node = node->next)
+        for (unsigned worker = 0; worker < CONTROL_WORKERS; worker++)
+            program_connect(LIST_OWNER(node, struct program, node), worker, (int)slot);
+}
+
+void registrar_renew(struct registrar *registrar, uint64_t process, unsigned worker, unsigned slot)
+{
+    for (struct list *node = registrar->programs.next; node != &registrar->programs;
+         node = node->next) {
+        struct program *program = LIST_OWNER(node, struct program, node);
+
+        if (program->number == process && worker < CONTROL_WORKERS && slot < HOST_SLOTS)
+            program_connect(program, worker, (int)slot);
+    }
+}
+
+void program_end(struct program *program)
+{
+    struct registrar *registrar = program->registrar;
+
+    attach_end(program, true);
+    for (struct list *node = registrar->questions.next; node != &registrar->questions;
+         node = node->next)
+        if (LIST_OWNER(node, struct question, node)->program == program)
+            LIST_OWNER(node, struct question, node)->program = NULL;
+    loop_alarm_stop(registrar->parts.loop, &program->first);
+    ipc_close(&program->ipc);
+    buf_fini(&program->wish);
+    list_remove(&program->node);
+    registrar->program_count--;
+    mem_free(program);
+}
+
+/* ---- what programs say ---- */
+
+static void change(struct program *program, const struct ipc_message *message)
+{
+    struct span text = buf_span(&message->text);
+    const char *app = pairs_find(text, "app"), *key, *value;
+    unsigned number = app ? (unsigned)strtoul(app, NULL, 10) : CONTROL_APPS;
+    struct buf pairs = {0};
+
+    if (!program->is_attached || number >= program->app_count) {
+        program_refuse(program, message->value, EXIT_USAGE_ERROR, "this app is not attached");
+        return;
+    }
+    pairs_add_number(&pairs, "app", program->apps[number]);
+    while (pairs_next(&text, &key, &value))
+        if (strcmp(key, "app") != 0)
+            pairs_add(&pairs, key, value);
+    registrar_ask(program->registrar, program, -1, message->value, false, buf_span(&pairs));
+    buf_fini(&pairs);
+}
+
+bool program_seats_fit(const struct program *program, unsigned apps)
+{
+    return program->serving * apps <= CONTROL_SEATS;
+}
+
+static bool worker(struct program *program, const struct ipc_message *message)
+{
+    const char *serves = pairs_find(buf_span(&message->text), "serves");
+    bool *seat = &program->serves[message->value % CONTROL_WORKERS];
+
+    if (message->value >= CONTROL_WORKERS || serves == NULL)
+        return false;
+    program->serving -= *seat;
+    *seat = strcmp(serves, "1") == 0;
+    program->serving += *seat;
+    if (!program_seats_fit(program, program->app_count))
+        return false;
+    program_connect(program, message->value, -1);
+    return true;
+}
+
+static bool take(struct program *program, const struct ipc_message *message)
+{
+    const char *keep;
+
+    switch (message->kind) {
+    case CONTROL_ATTACH:
+        attach_begin(program, message);
+        return true;
+    case CONTROL_WORKER:
+        return worker(program, message);
+    case CONTROL_ASK:
+        change(program, message);
+        return true;
+    case CONTROL_DETACH:
+        keep = pairs_find(buf_span(&message->text), "keep");
+        attach_end(program, keep == NULL || strcmp(keep, "0") != 0);
+        return true;
+    default:
+        return false;
+    }
+}
+
+static void on_message(struct ipc_channel *channel)
+{
+    struct program *program = LIST_OWNER(channel, struct program, ipc);
+    struct ipc_message message;
+    bool understood = true;
+    int code;
+
+    /* One message a turn: nobody keeps the others from being heard. */
+    code = ipc_receive(&program->ipc, &message);
+    if (code == ERR_AGAIN)
+        return;
+    if (code == 0) {
+        loop_alarm_stop(program->registrar->parts.loop, &program->first);
+        understood = take(program, &message);
+        ipc_message_fini(&message);
+    }
+    if (code == ERR_INVALID || !understood)
+        log_event(LOG_INFO, "control_closed", "user %u, process %d: a message that is none",
+                  (unsigned)program->caller.uid, (int)program->pid);
+    if (code < 0 || !understood)
+        program_end(program);
+}
+
+static void on_first(struct loop_alarm *alarm)
+{
+    struct program *program = LIST_OWNER(alarm, struct program, first);
+
+    log_event(LOG_INFO, "control_closed", "user %u, process %d: it says nothing",
+              (unsigned)program->caller.uid, (int)program->pid);
+    program_end(program);
+}
+
+static unsigned count_of(struct registrar *registrar, uid_t uid)
+{
+    unsigned count = 0;
+
+    for (struct list *node = registrar->programs.next; node != &registrar->programs;
+         node = node->next)
+        count += LIST_OWNER(node, struct program, node)->caller.uid == uid;
+    return count;
+}
+
+/* Supplementary groups count; who has more than there is room for has none of them. */
+static void identify(struct caller *caller, int fd, const struct ucred *who)
+{
+    socklen_t len = (CALLER_GROUPS - 1) * sizeof(gid_t);
+
+    caller->uid = who->uid;
+    caller->groups[0] = who->gid;
+    caller->group_count = 1;
+    if (getsockopt(fd, SOL_SOCKET, SO_PEERGROUPS, caller->groups + 1, &len) == 0)
+        caller->group_count += (unsigned)(len / sizeof(gid_t));
+}
+
+void program_accept(void *owner, int fd, const struct net_addr *peer)
+{
+    struct registrar *registrar = owner;
+    struct ucred who = {.uid = (uid_t)-1};
+    socklen_t len = sizeof(who);
+    struct program *program;
+
+    (void)peer;
+    if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &len) < 0 ||
+        registrar->program_count >= PROGRAMS ||
+        (who.uid != 0 && count_of(registrar, who.uid) >= PER_USER)) {
+        log_event(LOG_WARN, "control_refused", "user %u has too many connections, or all have",
+                  (unsigned)who.uid);
+        close(fd);
+        return;
+    }
+    program = mem_zalloc(sizeof(*program));
+    program->registrar = registrar;
+    identify(&program->caller, fd, &who);
+    program->pid = who.pid;
+    program->number = ++registrar->last_process;
+    list_init(&program->node);
+    list_append(&registrar->programs, &program->node);
+    registrar->program_count++;
+    loop_alarm_init(&program->first, on_first);
+    loop_alarm_start(registrar->parts.loop, &program->first, FIRST_SECONDS);
+    ipc_open(&program->ipc, fd);
+    ipc_bound(&program->ipc, CONTROL_TEXT_BYTES, CONTROL_UNREAD_BYTES);
+    ipc_watch(&program->ipc, registrar->parts.loop, on_message);
+}
