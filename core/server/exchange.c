@@ -645,14 +645,30 @@ struct net_addr exchange_local(const struct exchange *exchange)
     return exchange->conn ? conn_local(exchange->conn) : none;
 }
 
+/* 12 digits of boot, '-', as many of number as it has. By hand: each request through a host has it.
+ */
+static size_t write_id(uint64_t boot, uint64_t number, char out[EXCHANGE_ID_BYTES])
+{
+    static const char digits[] = "0123456789abcdef";
+    unsigned count = 1;
+
+    for (unsigned i = 0; i < 12; i++)
+        out[i] = digits[boot >> (44 - 4 * i) & 15];
+    out[12] = '-';
+    while (count < 16 && number >> (4 * count) != 0)
+        count++;
+    for (unsigned i = 0; i < count; i++)
+        out[13 + i] = digits[number >> (4 * (count - 1 - i)) & 15];
+    out[13 + count] = '\0';
+    return 13 + count;
+}
+
 size_t exchange_id(const struct exchange *exchange, char out[EXCHANGE_ID_BYTES])
 {
     if (exchange->origin)
         return (size_t)snprintf(out, EXCHANGE_ID_BYTES, "%.*s", (int)exchange->origin->id.len,
                                 exchange->origin->id.at);
-    return (size_t)snprintf(out, EXCHANGE_ID_BYTES, "%012llx-%llx",
-                            (unsigned long long)(exchange->server->boot & 0xffffffffffff),
-                            (unsigned long long)exchange->number);
+    return write_id(exchange->server->boot, exchange->number, out);
 }
 
 struct span exchange_host(const struct exchange *exchange)

@@ -5,9 +5,6 @@
  */
 #include "server/origin.h"
 
-#include <stdio.h>
-#include <stdlib.h>
-
 #include "base/codec.h"
 #include "base/err.h"
 #include "server/server_priv.h"
@@ -33,23 +30,59 @@ static struct span or_dash(struct span text)
     return text.at && text.len > 0 ? text : SPAN("-");
 }
 
+/* Each of these writes at to and returns what is behind. printf would be a fifth of what a request
+ * through a link costs. */
+static char *put(char *to, struct span text)
+{
+    memcpy(to, text.at, text.len);
+    return to + text.len;
+}
+
+static char *put_number(char *to, uint64_t number)
+{
+    char digits[20], *at = digits + sizeof(digits);
+
+    do
+        *--at = (char)('0' + number % 10);
+    while ((number /= 10) > 0);
+    return put(to, span_of(at, (size_t)(digits + sizeof(digits) - at)));
+}
+
+static char *put_address(char *to, const struct net_addr *addr)
+{
+    if (addr->family != NET_IPV4)
+        return to + net_addr_text(addr, to);
+    for (int i = 0; i < 4; i++) {
+        to = put_number(to, addr->ip[i]);
+        *to++ = i < 3 ? '.' : ':';
+    }
+    return put_number(to, addr->port);
+}
+
+static struct span version_text(const struct request_head *head)
+{
+    if (head->major == 2)
+        return SPAN("2");
+    return request_is_http10(head) ? SPAN("1.0") : SPAN("1.1");
+}
+
 static struct span request_text(struct exchange *exchange, bool base_known)
 {
     struct net_addr local = exchange_local(exchange);
-    char id[EXCHANGE_ID_BYTES], peer[NET_ADDR_TEXT], here[NET_ADDR_TEXT], base[24] = "-";
-    char text[EXCHANGE_ID_BYTES + 2 * NET_ADDR_TEXT + 64];
-    int id_len = (int)exchange_id(exchange, id), len;
+    char text[EXCHANGE_ID_BYTES + 2 * NET_ADDR_TEXT + 64], *at = text;
 
-    if (base_known)
-        snprintf(base, sizeof(base), "%zu", exchange->path_base.len);
-    net_addr_text(&exchange->peer, peer);
-    net_addr_text(&local, here);
-    len = snprintf(text, sizeof(text), "%.*s %s %llu %s %s %s", id_len, id, base,
-                   (unsigned long long)exchange->connection_number, peer, here,
-                   exchange->head.major == 2            ? "2"
-                   : request_is_http10(&exchange->head) ? "1.0"
-                                                        : "1.1");
-    return arena_copy(&exchange->arena, span_of(text, (size_t)len));
+    at += exchange_id(exchange, at);
+    *at++ = ' ';
+    at = base_known ? put_number(at, exchange->path_base.len) : put(at, SPAN("-"));
+    *at++ = ' ';
+    at = put_number(at, exchange->connection_number);
+    *at++ = ' ';
+    at = put_address(at, &exchange->peer);
+    *at++ = ' ';
+    at = put_address(at, &local);
+    *at++ = ' ';
+    at = put(at, version_text(&exchange->head));
+    return arena_copy(&exchange->arena, span_of(text, (size_t)(at - text)));
 }
 
 static struct span words(struct arena *arena, const struct span *parts, unsigned count)
