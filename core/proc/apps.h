@@ -6,6 +6,8 @@
 #ifndef PROC_APPS_H
 #define PROC_APPS_H
 
+#include <sys/types.h>
+
 #include "base/buf.h"
 #include "base/err.h"
 #include "proc/endpoints.h"
@@ -18,6 +20,9 @@ struct served_app {
     unsigned index;
     const char *path; /* of its file, as the command line has it */
     struct settings settings;
+    bool is_open;     /* else its place is free */
+    bool is_attached; /* of a host: it came with a program, and path is ours */
+    uid_t uid;        /* whose program */
 };
 
 struct certificates;
@@ -49,6 +54,24 @@ int apps_loaded(struct apps *apps, struct span asked, struct err_text *text);
  */
 int apps_open(struct apps *apps, struct endpoints *endpoints, struct span asked,
               struct err_text *text);
+
+/*
+ * Of a host: an app that a program brings or changes as a whole: op=open as share/registrar.h has
+ * it. Nothing has changed when it fails. Adds to change what the workers are told, to reply the
+ * prefixes in force. apps_close ends one.
+ */
+int apps_attach(struct apps *apps, unsigned index, struct span wish, struct endpoints *endpoints,
+                struct buf *change, struct buf *reply, struct err_text *text);
+void apps_detach(struct apps *apps, unsigned index, struct endpoints *endpoints,
+                 struct buf *change);
+
+/*
+ * Of an attached process, in place of apps_open: what its apps want of the host, as pairs of a
+ * CONTROL_ATTACH; then what the host has given them. Adds to change what workers that serve have to
+ * be told.
+ */
+int apps_describe(struct apps *apps, struct span asked, struct buf *pairs, struct err_text *text);
+void apps_given(struct apps *apps, struct span pairs, struct buf *change);
 
 /* Adds the whole state, as IPC_SERVE has it. */
 void apps_state(const struct apps *apps, struct buf *pairs);

@@ -9,14 +9,15 @@
 
 #include "base/log.h"
 #include "base/mem.h"
+#include "proc/host.h"
 #include "proc/master_priv.h"
 
 #define PENDING_MOST 1024 /* changes that are not yet in force everywhere */
 
 struct change {
     struct list node;
-    struct slot *asker;
-    uint32_t generation; /* of the asker's worker: a later one did not ask */
+    struct slot *asker;  /* NULL: the registrar of a host */
+    uint32_t generation; /* of the asker's process: a later one did not ask */
     unsigned number;     /* of its question */
     unsigned version;
     struct buf reply;
@@ -55,6 +56,19 @@ static unsigned held_version(const struct master *master)
     return version;
 }
 
+static uint32_t generation_of(const struct master *master, const struct slot *asker)
+{
+    return asker ? slot_generation(asker) : host_generation(master);
+}
+
+static void answer(struct master *master, struct slot *asker, unsigned number, struct span pairs)
+{
+    if (asker)
+        slot_post(asker, IPC_REPLY, number, pairs);
+    else
+        host_post(master, IPC_REPLY, number, pairs);
+}
+
 /* The sockets first: who hears that a port is closed will find it so. */
 void changes_settle(struct master *master)
 {
@@ -69,18 +83,20 @@ void changes_settle(struct master *master)
         node = node->next;
         if ((int)(change->version - version) > 0)
             continue;
-        if (change->generation == slot_generation(change->asker))
-            slot_post(change->asker, IPC_REPLY, change->number, buf_span(&change->reply));
+        if (change->generation == generation_of(master, change->asker))
+            answer(master, change->asker, change->number, buf_span(&change->reply));
         change_free(changes, change);
     }
 }
 
-static void refuse(struct slot *asker, unsigned number, const char *why)
+static void refuse(struct master *master, struct slot *asker, unsigned number,
+                   const struct err_text *why)
 {
     struct buf reply = {0};
 
-    pairs_add(&reply, "wrong", why);
-    slot_post(asker, IPC_REPLY, number, buf_span(&reply));
+    pairs_add(&reply, "wrong", why->text);
+    pairs_add_number(&reply, "code", (unsigned)why->exit_code);
+    answer(master, asker, number, buf_span(&reply));
     buf_fini(&reply);
 }
 
@@ -134,37 +150,58 @@ static int perform(struct master *master, struct served_app *app, struct span as
     return code;
 }
 
+static int check(const struct master *master, struct err_text *text)
+{
+    if (master->apps.prefixes == NULL)
+        return err_set(text, EXIT_INTERNAL, ERR_STATE, "the server has not started yet");
+    if (master->state == MASTER_STOPPING)
+        return err_set(text, EXIT_INTERNAL, ERR_STATE, "the server is stopping");
+    if (master->changes.count == PENDING_MOST)
+        return err_set(text, EXIT_INTERNAL, ERR_LIMIT, "too many changes at once");
+    return 0;
+}
+
+/* The app that it is about; NULL. */
+static struct served_app *app_of(struct master *master, struct span asked)
+{
+    const char *index = pairs_find(asked, "app");
+    unsigned number = index ? (unsigned)strtoul(index, NULL, 10) : TALLY_APPS;
+
+    return number < master->apps.count && master->apps.at[number].is_open ? &master->apps.at[number]
+                                                                          : NULL;
+}
+
+static int perform_any(struct master *master, struct slot *asker, struct span asked,
+                       struct buf *change, struct buf *reply, struct err_text *text)
+{
+    struct served_app *app = app_of(master, asked);
+    int code = check(master, text);
+
+    if (code < 0)
+        return code;
+    if (asker == NULL && (code = host_perform(master, asked, change, reply, text)) != ERR_NOT_FOUND)
+        return code;
+    if (app == NULL)
+        return err_set(text, EXIT_INTERNAL, ERR_NOT_FOUND, "there is no such app");
+    return perform(master, app, asked, change, reply, text);
+}
+
 void changes_asked(struct master *master, struct slot *asker, const struct ipc_message *message)
 {
-    struct span asked = buf_span(&message->text);
-    const char *index = pairs_find(asked, "app");
-    unsigned number = index ? (unsigned)strtoul(index, NULL, 10) : master->apps.count;
     unsigned last_id = master->endpoints.last_id;
     struct buf change = {0}, reply = {0};
     struct err_text text = {0};
 
-    if (master->apps.prefixes == NULL || number >= master->apps.count) {
-        refuse(asker, message->value, "the server has not started yet");
-        return;
-    }
-    if (master->state == MASTER_STOPPING) {
-        refuse(asker, message->value, "the server is stopping");
-        return;
-    }
-    if (master->changes.count == PENDING_MOST) {
-        refuse(asker, message->value, "too many changes at once");
-        return;
-    }
     master->endpoints.version = master->changes.version + 1;
-    if (perform(master, &master->apps.at[number], asked, &change, &reply, &text) < 0) {
-        refuse(asker, message->value, text.text);
+    if (perform_any(master, asker, buf_span(&message->text), &change, &reply, &text) < 0) {
+        refuse(master, asker, message->value, &text);
     } else {
         struct change *made = mem_zalloc(sizeof(*made));
 
         master->changes.version = master->endpoints.version;
         tell_everybody(master, buf_span(&change), last_id);
         made->asker = asker;
-        made->generation = slot_generation(asker);
+        made->generation = generation_of(master, asker);
         made->number = message->value;
         made->version = master->changes.version;
         made->reply = reply;

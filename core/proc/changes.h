@@ -20,7 +20,7 @@ struct changes {
 void changes_init(struct changes *changes);
 void changes_fini(struct changes *changes);
 
-/* An IPC_ASK of a worker. */
+/* An IPC_ASK of a worker; asker NULL: of a host's registrar. */
 void changes_asked(struct master *master, struct slot *asker, const struct ipc_message *message);
 
 /* A worker has applied something, has ended, or serves now. */

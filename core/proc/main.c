@@ -5,6 +5,7 @@
 #include "proc/cert.h"
 #include "proc/master.h"
 #include "proc/options.h"
+#include "proc/registrar_process.h"
 #include "proc/status.h"
 #include "proc/worker.h"
 
@@ -21,7 +22,11 @@ int main(int argc, char **argv)
     }
     switch (options.command) {
     case COMMAND_SERVE:
+    case COMMAND_HOST:
         status = master_run(&options);
+        break;
+    case COMMAND_REGISTRAR:
+        status = registrar_process_run();
         break;
     case COMMAND_WORKER:
         status = worker_run();

@@ -18,7 +18,9 @@
 
 #include "base/log.h"
 #include "base/mem.h"
+#include "proc/host.h"
 #include "proc/master_priv.h"
+#include "proc/share.h"
 #include "proc/status_answer.h"
 #include "proc/worker_ipc.h"
 
@@ -160,6 +162,18 @@ static int open_addresses(struct master *master, unsigned workers, struct span a
     return apps_open(&master->apps, &master->endpoints, asked, text);
 }
 
+static void start_workers(struct master *master, unsigned workers)
+{
+    tally_use(master->tally, workers);
+    slot_serve(master->slots[0]);
+    for (; master->slot_count < workers && master->state == MASTER_STARTING;) {
+        struct slot *slot = slot_new(master, master->slot_count);
+
+        master->slots[master->slot_count++] = slot;
+        slot_spawn(slot);
+    }
+}
+
 void master_apps_loaded(struct master *master, struct span asked)
 {
     unsigned workers;
@@ -171,6 +185,11 @@ void master_apps_loaded(struct master *master, struct span asked)
         master_fail(master, text.exit_code, "%s", text.text);
         return;
     }
+    if (master->options->shares) {
+        if (share_open(master, asked, &text) < 0)
+            master_fail(master, text.exit_code, "%s", text.text);
+        return;
+    }
     workers = (unsigned)master->apps.settings.workers;
     if (open_addresses(master, workers, asked, &text) < 0) {
         master_fail(master, text.exit_code, "%s", text.text);
@@ -178,14 +197,20 @@ void master_apps_loaded(struct master *master, struct span asked)
     }
     if (!open_control(master))
         return;
-    tally_use(master->tally, workers);
-    slot_serve(master->slots[0]);
-    for (; master->slot_count < workers && master->state == MASTER_STARTING;) {
-        struct slot *slot = slot_new(master, master->slot_count);
-
-        master->slots[master->slot_count++] = slot;
-        slot_spawn(slot);
+    if (master->options->command == COMMAND_HOST) {
+        if (host_open(master, &text) < 0) {
+            master_fail(master, text.exit_code, "%s", text.text);
+            return;
+        }
+        host_start(master);
     }
+    start_workers(master, workers);
+}
+
+void master_shared(struct master *master)
+{
+    if (open_control(master))
+        start_workers(master, (unsigned)master->apps.settings.workers);
 }
 
 static void print_apps(const struct master *master, struct buf *out)
@@ -196,6 +221,14 @@ static void print_apps(const struct master *master, struct buf *out)
         buf_printf(out, "%s%s", i ? ", " : "", options->apps[i]);
 }
 
+static void announce_host(const struct master *master)
+{
+    printf("moonquay: host at %s with %u worker%s (Ctrl-C stops)\n", master->host.path,
+           master->slot_count, master->slot_count == 1 ? "" : "s");
+    fflush(stdout);
+    log_event(LOG_INFO, "started", "host at %s", master->host.path);
+}
+
 static void announce(struct master *master)
 {
     struct buf urls = {0}, apps = {0};
@@ -203,6 +236,10 @@ static void announce(struct master *master)
     unsigned workers = master->slot_count;
     bool seen = master->logs.error_fd == STDERR_FILENO && isatty(STDERR_FILENO);
 
+    if (master->options->command == COMMAND_HOST) {
+        announce_host(master);
+        return;
+    }
     apps_print_addresses(&master->apps, ANNOUNCED_ADDRESSES, &urls);
     print_apps(master, &apps);
     printf("moonquay: serving %.*s on %.*s with %u worker%s (Ctrl-C stops)\n", (int)buf_len(&apps),
@@ -318,6 +355,8 @@ static void end_workers(struct master *master, int64_t ms)
     master->state = MASTER_STOPPING;
     loop_alarm_stop(master->loop, &master->watchdog);
     endpoints_close_all(&master->endpoints);
+    host_stop(master);
+    share_stop(master);
     for (unsigned i = 0; i < master->slot_count; i++)
         slot_stop(master->slots[i]);
     loop_alarm_start(master->loop, &master->drain, (double)(ms + KILL_AFTER_DRAIN_MS) / 1000);
@@ -349,6 +388,7 @@ static void on_child(struct loop_signal *signal, int number)
     struct master *master = LIST_OWNER(signal, struct master, on_child);
 
     (void)number;
+    host_reap(master, false);
     for (unsigned i = 0; i < master->slot_count; i++)
         slot_reap(master->slots[i], false);
 }
@@ -424,6 +464,10 @@ static void clean_up(struct master *master)
     kill_workers(master);
     for (unsigned i = 0; i < master->slot_count; i++)
         slot_reap(master->slots[i], true);
+    host_stop(master);
+    host_reap(master, true);
+    host_close(master);
+    share_close(master);
     endpoints_close_all(&master->endpoints);
     changes_fini(&master->changes);
     certificates_close(&master->certificates);
@@ -447,6 +491,7 @@ int master_run(const struct options *options)
 
     master->options = options;
     changes_init(&master->changes);
+    host_init(master);
     master->tally_fd = -1;
     logs_init(&master->logs);
     if (set_up(master, &text) < 0) {

@@ -15,6 +15,8 @@
 #include "proc/worker_ipc.h"
 #include "route/tally.h"
 
+struct attachment;
+
 #define MAX_WORKERS 1024 /* the range of the setting */
 
 enum slot_state {
@@ -41,6 +43,18 @@ struct slot {
     bool stuck;            /* killed by the watchdog */
 };
 
+/* Of a host: its registrar and the socket that one listens on. */
+struct host {
+    struct master *master;
+    pid_t pid; /* 0: none */
+    struct ipc_channel ipc;
+    struct loop_alarm respawn;
+    uint32_t generation; /* tells the questions of one registrar from the next one's */
+    int64_t started_ms;
+    int control_fd; /* -1: this is no host */
+    char path[108];
+};
+
 enum master_state { MASTER_STARTING, MASTER_SERVING, MASTER_STOPPING };
 
 struct master {
@@ -48,6 +62,9 @@ struct master {
     struct apps apps;
     struct certificates certificates;
     struct changes changes;
+    struct host host;
+    struct attachment *attachment; /* NULL: nothing is attached to a host */
+    struct buf wish;               /* what it says there */
     enum master_state state;
     struct loop *loop;
     struct loop_signal on_int, on_term, on_child, on_usr1, on_hup;
@@ -80,6 +97,9 @@ void master_stop(struct master *master);
 /* The first worker has loaded the apps and says what they asked for. */
 void master_apps_loaded(struct master *master, struct span asked);
 
+/* A host has taken the apps: the workers begin. */
+void master_shared(struct master *master);
+
 /* The HTTP error log has reached its size. */
 void master_rotate_log(struct master *master);
 
@@ -87,6 +107,9 @@ void master_rotate_log(struct master *master);
 void master_settings_changed(struct master *master);
 void master_slot_serving(struct master *master);
 void master_slot_gone(struct master *master);
+
+/* host.c */
+void host_init(struct master *master);
 
 /* slot.c */
 struct slot *slot_new(struct master *master, unsigned index);
@@ -110,6 +133,13 @@ uint32_t slot_generation(const struct slot *slot);
 /* Tells its worker of the certificates, or of the ticket keys; nothing where there is no TLS. */
 void slot_send_certificates(struct slot *slot);
 void slot_send_tickets(struct slot *slot);
+
+/* Likewise with a descriptor, which is borrowed. */
+void slot_post_fd(struct slot *slot, enum ipc_kind kind, unsigned value, struct span text, int fd);
+
+/* Starts this executable with a command word of its own, and its end of a channel. The process, or
+ * -1 (errno). */
+pid_t slot_fork(const char *command, int ipc_end, int tally_fd);
 
 /* Sends the log files to its worker. */
 void slot_send_logs(struct slot *slot);

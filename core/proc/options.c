@@ -34,10 +34,10 @@ static const struct {
     const char *word;
     enum command command;
 } commands[] = {
-    {"serve", COMMAND_SERVE},     {"worker", COMMAND_WORKER},     {"options", COMMAND_OPTIONS},
-    {"version", COMMAND_VERSION}, {"--version", COMMAND_VERSION}, {"help", COMMAND_HELP},
-    {"--help", COMMAND_HELP},     {"-h", COMMAND_HELP},           {"status", COMMAND_STATUS},
-    {"cert", COMMAND_CERT},
+    {"serve", COMMAND_SERVE},       {"host", COMMAND_HOST},       {"registrar", COMMAND_REGISTRAR},
+    {"worker", COMMAND_WORKER},     {"options", COMMAND_OPTIONS}, {"version", COMMAND_VERSION},
+    {"--version", COMMAND_VERSION}, {"help", COMMAND_HELP},       {"--help", COMMAND_HELP},
+    {"-h", COMMAND_HELP},           {"status", COMMAND_STATUS},   {"cert", COMMAND_CERT},
 };
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
@@ -127,6 +127,14 @@ static int read_option(struct reader *reader, const char *word)
         return read_pair(reader, word, name);
     if (span_eq(name, SPAN("--config")))
         return read_config(reader, word);
+    if (span_eq(name, SPAN("--share")) && reader->options->command == COMMAND_SERVE) {
+        reader->options->shares = true;
+        return 0;
+    }
+    if (span_eq(name, SPAN("--socket")) && reader->options->command == COMMAND_HOST) {
+        reader->options->socket = value_of(reader, word, name_len);
+        return reader->options->socket ? 0 : usage(reader, "wants a path: ", word);
+    }
     for (size_t i = 0; i < COUNT(short_forms); i++) {
         const char *value = short_forms[i].value;
         char where[64];
@@ -260,7 +268,9 @@ static int read_serve(struct reader *reader)
     while (code == 0 && *reader->words) {
         const char *word = *reader->words++;
 
-        if (only_words || word[0] != '-')
+        if (reader->options->command == COMMAND_HOST && (only_words || word[0] != '-'))
+            code = usage(reader, "a host takes no app: ", word);
+        else if (only_words || word[0] != '-')
             code = add_app(reader, word);
         else if (strcmp(word, "--") == 0)
             only_words = true;
@@ -273,7 +283,13 @@ static int read_serve(struct reader *reader)
         return code;
     find_lua_dir(reader->options->lua_dir);
     code = read_config_file(reader);
-    return code < 0 ? code : find_app(reader->options, reader->text);
+    if (code < 0 || reader->options->command == COMMAND_HOST)
+        return code;
+    if (getenv("MOONQUAY_HOST") && getenv("MOONQUAY_HOST")[0]) {
+        reader->options->socket = getenv("MOONQUAY_HOST");
+        reader->options->shares = true;
+    }
+    return find_app(reader->options, reader->text);
 }
 
 /* moonquay options [--markdown|--luals|--json] */
@@ -305,7 +321,7 @@ int options_parse(struct options *options, int argc, char **argv, struct err_tex
         if (strcmp(argv[1], commands[i].word) != 0)
             continue;
         options->command = commands[i].command;
-        if (options->command == COMMAND_SERVE)
+        if (options->command == COMMAND_SERVE || options->command == COMMAND_HOST)
             return read_serve(&reader);
         if (options->command == COMMAND_OPTIONS)
             return read_form(&reader);
@@ -351,6 +367,11 @@ void options_help(void)
           "    --log-level error|warn|info|debug\n"
           "    --set KEY=VALUE                  any setting, see moonquay options\n"
           "    --default KEY=VALUE              likewise, but configuration and app beat it\n"
+          "    --share                          behind a host, which has the ports; MOONQUAY_HOST\n"
+          "                                     names its socket and says so too\n"
+          "moonquay host [options]              has the ports of apps that are processes of their\n"
+          "                                     own; options of the server as above\n"
+          "    --socket PATH                    where apps find it\n"
           "moonquay status [PID]                how a running server of this user is\n"
           "    --json                           for programs\n"
           "    --socket PATH                    the one behind this control socket\n"

@@ -12,6 +12,8 @@
 
 enum command {
     COMMAND_SERVE,
+    COMMAND_HOST,
+    COMMAND_REGISTRAR,
     COMMAND_WORKER,
     COMMAND_STATUS, /* reads its words itself */
     COMMAND_CERT,   /* likewise */
@@ -25,6 +27,8 @@ struct options {
     const char *apps[OPTIONS_APPS]; /* files, as they were named; borrowed from argv */
     unsigned app_count;
     const char *app;        /* the first of them */
+    const char *socket;     /* that a host listens on: --socket; NULL: the usual one */
+    bool shares;            /* --share: the apps are attached to a host */
     const char *form;       /* of COMMAND_OPTIONS: "text" and others of settings_print_as */
     char lua_dir[PATH_MAX]; /* where moonquay/init.lua is */
     struct buf defaults;    /* pairs: what depends on how we were started, --default, then what the

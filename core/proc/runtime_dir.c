@@ -58,6 +58,20 @@ int runtime_dir_make(const char *dir, struct err_text *text)
     return runtime_dir_check(dir, text);
 }
 
+int runtime_dir_host(char *path, size_t room, struct err_text *text)
+{
+    char dirs[RUNTIME_DIRS][RUNTIME_DIR_BYTES];
+    int code;
+
+    runtime_dirs(dirs);
+    code = runtime_dir_make(dirs[0], text);
+    if (code == 0 && chmod(dirs[0], 0711) < 0) /* its other sockets keep others out themselves */
+        code =
+            err_set(text, EXIT_OPTION, err_from_errno(errno), "%s: %s", dirs[0], strerror(errno));
+    snprintf(path, room, "%s/host.sock", dirs[0]);
+    return code;
+}
+
 void runtime_dir_socket(const char *dir, pid_t pid, char out[RUNTIME_PATH_BYTES])
 {
     snprintf(out, RUNTIME_PATH_BYTES, "%s/%d.sock", dir, (int)pid);

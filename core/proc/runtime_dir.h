@@ -25,6 +25,10 @@ int runtime_dir_check(const char *dir, struct err_text *text);
 /* Makes dir for us alone unless it is there, and checks it. */
 int runtime_dir_make(const char *dir, struct err_text *text);
 
+/* Writes the path of the host's socket of this user, its directory made so that others may reach
+ * what is in it. 0 or an error. */
+int runtime_dir_host(char *path, size_t room, struct err_text *text);
+
 /* Writes DIR/PID.sock. */
 void runtime_dir_socket(const char *dir, pid_t pid, char out[RUNTIME_PATH_BYTES]);
 

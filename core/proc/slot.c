@@ -16,7 +16,9 @@
 
 #include "base/log.h"
 #include "base/mem.h"
+#include "proc/host.h"
 #include "proc/master_priv.h"
+#include "proc/share.h"
 #include "proc/worker.h"
 #include "proc/worker_ipc.h"
 
@@ -78,6 +80,11 @@ static void post(struct slot *slot, enum ipc_kind kind, unsigned value, struct s
 void slot_post(struct slot *slot, enum ipc_kind kind, unsigned value, struct span text)
 {
     post(slot, kind, value, text, NULL, 0);
+}
+
+void slot_post_fd(struct slot *slot, enum ipc_kind kind, unsigned value, struct span text, int fd)
+{
+    post(slot, kind, value, text, &fd, 1);
 }
 
 /* ---- sockets */
@@ -237,6 +244,8 @@ static void on_serving(struct slot *slot)
     take_back(slot);
     if (slot->master->state == MASTER_SERVING)
         settle_loans(slot->master);
+    host_worker_serves(slot->master, slot->index);
+    share_worker(slot->master, slot->index, true);
     master_slot_serving(slot->master);
 }
 
@@ -263,6 +272,8 @@ static void handle(struct slot *slot, const struct ipc_message *message)
         on_applied(slot, message->value);
     else if (message->kind == IPC_ASK)
         changes_asked(master, slot, message);
+    else if (message->kind == IPC_RENEW)
+        host_post(master, IPC_RENEW, slot->index, buf_span(&message->text));
     else if (message->kind == IPC_LOG_FULL)
         master_rotate_log(master);
     else if (message->kind == IPC_SHUTDOWN && !stopping)
@@ -309,6 +320,7 @@ static int send_config(struct slot *slot)
     for (unsigned i = 0; i < options->app_count; i++)
         pairs_add(&pairs, "app", options->apps[i]);
     pairs_add(&pairs, "lua_dir", options->lua_dir);
+    pairs_add_number(&pairs, "host", options->command == COMMAND_HOST);
     pairs_add_prefixed(&pairs, "default:", buf_span(&options->defaults));
     pairs_add_prefixed(&pairs, "set:", buf_span(&options->overrides));
 
@@ -332,12 +344,13 @@ void slot_send_logs(struct slot *slot)
  * Between fork and exec. Whatever else the master has open, also what its own parent left open by
  * mistake, ends here.
  */
-static void become_worker(int ipc_fd, int tally_fd)
+static void become_child(const char *word, int ipc_fd, int tally_fd)
 {
-    char name[] = "moonquay", command[] = "worker";
+    char name[] = "moonquay", command[16];
     char *argv[] = {name, command, NULL};
     sigset_t none;
 
+    snprintf(command, sizeof(command), "%s", word);
     /* Both out of the way first: each may lie where the other belongs. */
     ipc_fd = fcntl(ipc_fd, F_DUPFD, WORKER_FIRST_FREE_FD);
     tally_fd = fcntl(tally_fd, F_DUPFD, WORKER_FIRST_FREE_FD);
@@ -361,25 +374,27 @@ static void begin_heartbeat(struct slot *slot)
     __atomic_store_n(&tally->heartbeat_ms, slot->spawned_ms, __ATOMIC_RELAXED);
 }
 
-static void fork_worker(struct slot *slot, int worker_end)
+pid_t slot_fork(const char *command, int ipc_end, int tally_fd)
 {
     sigset_t all, before;
+    pid_t pid;
 
     /* A signal in the child must not run the master's handlers, which write into its loop. */
     sigfillset(&all);
     sigprocmask(SIG_SETMASK, &all, &before);
-    slot->pid = fork();
-    if (slot->pid == 0) {
+    pid = fork();
+    if (pid == 0) {
         static const int caught[] = {SIGINT, SIGTERM, SIGCHLD, SIGUSR1, SIGHUP};
 
         for (size_t i = 0; i < sizeof(caught) / sizeof(caught[0]); i++)
             signal(caught[i], SIG_DFL);
-        become_worker(worker_end, slot->master->tally_fd);
+        become_child(command, ipc_end, tally_fd);
     }
     int number = errno;
 
     sigprocmask(SIG_SETMASK, &before, NULL);
     errno = number;
+    return pid;
 }
 
 static int64_t pause_ms(const struct slot *slot)
@@ -420,7 +435,7 @@ void slot_spawn(struct slot *slot)
     code = send_config(slot);
     if (code == 0) {
         slot_send_logs(slot);
-        fork_worker(slot, ends[1]);
+        slot->pid = slot_fork("worker", ends[1], slot->master->tally_fd);
     }
     const char *why = code < 0 ? err_message(code) : strerror(errno);
 
@@ -527,6 +542,7 @@ void slot_reap(struct slot *slot, bool wait)
     slot->state = SLOT_EMPTY;
     slot->pid = 0;
     slot->told = false;
+    share_worker(master, slot->index, false);
     ipc_close(&slot->ipc);
     tally_clear(tally_slot(master->tally, slot->index));
     changes_settle(master);

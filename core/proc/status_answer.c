@@ -117,7 +117,8 @@ static void answer_status(struct master *master, struct buf *out)
     status_json_settings(&json, "settings", &master->apps.settings, SETTING_SERVER);
     status_json_array(&json, "apps");
     for (unsigned i = 0; i < master->apps.count; i++)
-        add_app(&json, master, &master->apps.at[i]);
+        if (master->apps.at[i].is_open)
+            add_app(&json, master, &master->apps.at[i]);
     status_json_close(&json);
     status_json_array(&json, "workers");
     for (unsigned i = 0; i < master->slot_count; i++)

@@ -178,6 +178,8 @@ static void on_drained(void *owner)
     struct worker *worker = owner;
 
     worker->running_vms = worker->app_count;
+    if (worker->app_count == 0)
+        loop_stop(worker->loop);
     for (unsigned i = 0; i < worker->app_count; i++)
         vm_stop(worker->apps[i].vm, on_idle, worker);
 }
@@ -255,6 +257,20 @@ static void listen_to(struct worker *worker, struct ipc_message *message)
     worker->served[worker->served_count++] = served;
 }
 
+/* One end, whose other the host or an attached app has. */
+static void take_channel(struct worker *worker, struct ipc_message *message)
+{
+    if (message->fd_count != 1)
+        return;
+    if (worker->is_host)
+        worker_host_connect(worker, message->value, buf_span(&message->text), message->fds[0]);
+    else if (message->value < worker->app_count)
+        server_accept_channel(worker->server, worker->apps[message->value].app, message->fds[0]);
+    else
+        return;
+    message->fds[0] = -1;
+}
+
 /* ---- serving */
 
 static void open_server(struct worker *worker)
@@ -281,7 +297,10 @@ static void open_server(struct worker *worker)
 
 static void change(struct worker *worker, struct span pairs)
 {
-    worker_apps_change(worker, pairs);
+    if (worker->is_host)
+        worker_host_change(worker, pairs);
+    else
+        worker_apps_change(worker, pairs);
     on_heartbeat(&worker->heartbeat); /* the time may be another */
 }
 
@@ -327,6 +346,10 @@ static void handle(struct worker *worker, struct ipc_message *message)
     case IPC_SOCKET:
         if (worker->state == WORKER_SERVING)
             listen_to(worker, message);
+        break;
+    case IPC_CHANNEL:
+        if (worker->state == WORKER_SERVING)
+            take_channel(worker, message);
         break;
     case IPC_RETURN:
         stop_listening(worker, is_of_slot, message->value);
@@ -422,6 +445,8 @@ static int read_config(struct worker *worker)
             worker->index = (unsigned)strtoul(value, NULL, 10);
         else if (strcmp(key, "app") == 0 && worker->app_count < TALLY_APPS)
             add_app(worker, value);
+        else if (strcmp(key, "host") == 0)
+            worker->is_host = strcmp(value, "1") == 0;
         else if (strcmp(key, "lua_dir") == 0)
             worker->lua_dir = value;
         else if (strcmp(key, "uid") == 0)
@@ -433,7 +458,7 @@ static int read_config(struct worker *worker)
         else if (strncmp(key, "default:", 8) == 0)
             pairs_add(&worker->defaults, key + 8, value);
     }
-    if (worker->app_count == 0 || worker->lua_dir == NULL ||
+    if (worker->is_host != (worker->app_count == 0) || worker->lua_dir == NULL ||
         options_apply(&worker->settings, buf_span(&worker->defaults), false, "", &text) < 0)
         return ERR_INVALID;
     return options_apply(&worker->settings, buf_span(&worker->overrides), false, "", &text);
@@ -499,6 +524,7 @@ static void clean_up(struct worker *worker)
     stop_listening(worker, is_any, 0);
     if (worker->server)
         server_abort(worker->server);
+    worker_host_free(worker);
     for (unsigned i = 0; i < worker->app_count; i++)
         vm_free(worker->apps[i].vm);
     if (worker->server)

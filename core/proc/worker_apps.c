@@ -165,7 +165,7 @@ static void change_app(struct worker_app *app, const char *key, const char *valu
         CHECK(settings_set(&app->settings, key, value, "", &text) == 0);
 }
 
-static void change_server(struct worker *worker, const char *key, const char *value)
+void worker_change_server(struct worker *worker, const char *key, const char *value)
 {
     struct err_text text;
 
@@ -181,7 +181,7 @@ void worker_apps_change_server(struct worker *worker, struct span pairs)
 
     while (pairs_next(&pairs, &key, &value))
         if (strncmp(key, IPC_SERVER_SCOPE, server_scope) == 0)
-            change_server(worker, key + server_scope, value);
+            worker_change_server(worker, key + server_scope, value);
 }
 
 void worker_apps_change(struct worker *worker, struct span pairs)
@@ -194,7 +194,7 @@ void worker_apps_change(struct worker *worker, struct span pairs)
         unsigned index;
 
         if (strncmp(key, IPC_SERVER_SCOPE, server_scope) == 0) {
-            change_server(worker, key + server_scope, value);
+            worker_change_server(worker, key + server_scope, value);
             continue;
         }
         index = (unsigned)strtoul(key, &rest, 10);

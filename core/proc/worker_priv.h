@@ -39,6 +39,8 @@ struct worker {
     struct buf asked; /* what the apps asked for */
     struct worker_app apps[TALLY_APPS];
     unsigned app_count;
+    bool is_host;                           /* apps are those of other processes */
+    struct host_app *host_apps[TALLY_APPS]; /* then these; NULL: no app */
     const char *lua_dir;
     uid_t uid; /* 0: stay what we are */
     gid_t gid;
@@ -67,7 +69,17 @@ void worker_tell(struct worker *worker, enum ipc_kind kind, unsigned value, stru
 void worker_tls_use(struct worker *worker, struct span pairs);
 void worker_tls_use_tickets(struct worker *worker, struct span pairs);
 
+/* worker_host.c: the apps of a host, which come and go as the master says. */
+void worker_host_change(struct worker *worker, struct span pairs);
+
+/* One end of a link to a worker of an attached app. Takes fd. */
+void worker_host_connect(struct worker *worker, unsigned app, struct span pairs, int fd);
+void worker_host_free(struct worker *worker);
+
 /* worker_apps.c */
+
+/* A setting of the server, which is also each app's. */
+void worker_change_server(struct worker *worker, const char *key, const char *value);
 
 /* Gives each app its state; load then loads one after the other and tells the master at the end. */
 void worker_apps_prepare(struct worker *worker);

@@ -193,7 +193,8 @@ end
 --- Starts a server and waits until it serves.
 -- options: app (the text of a file) or path; options (words of the command line, later ones win);
 -- env; cwd; ready = false to not wait; wrap (words before the command); bare = true for no words
--- but options, on the default address and as many workers as there are CPUs.
+-- but options, on the default address and as many workers as there are CPUs; command in place of
+-- "serve".
 function server.start(options)
   local dir = temp.dir()
   local path = options.path or options.app and dir:write("app.lua", options.app)
@@ -202,7 +203,7 @@ function server.start(options)
     table.move(words, 1, #words, #argv + 1, argv)
   end
   add(options.wrap or {})
-  add({ options.executable or server.executable, "serve", path })
+  add({ options.executable or server.executable, options.command or "serve", path })
   if not options.bare then
     add({ "--urls", "http://127.0.0.1:0", "--workers", "1", "--no-dev", "--access-log", "off" })
   end

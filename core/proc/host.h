@@ -1,0 +1,33 @@
+/*
+ * What makes a master a host: the registrar, which it starts and replaces, and what that asks of
+ * it.
+ */
+#ifndef PROC_HOST_H
+#define PROC_HOST_H
+
+#include "proc/master_priv.h"
+
+/* Opens the control socket. 0 or an error. */
+int host_open(struct master *master, struct err_text *text);
+void host_close(struct master *master);
+
+/* Starts the registrar; the apps' table exists. */
+void host_start(struct master *master);
+
+/* Notices that it has ended, if it has, and starts the next. */
+void host_reap(struct master *master, bool wait);
+void host_stop(struct master *master);
+
+/* What the registrar is told; nothing where there is none. */
+void host_post(struct master *master, enum ipc_kind kind, unsigned value, struct span text);
+uint32_t host_generation(const struct master *master);
+
+/* A question that only the registrar has: ERR_NOT_FOUND when it is another. As perform in
+ * changes.c. */
+int host_perform(struct master *master, struct span asked, struct buf *change, struct buf *reply,
+                 struct err_text *text);
+
+/* A worker serves; a worker wants a channel. */
+void host_worker_serves(struct master *master, unsigned slot);
+
+#endif

@@ -1,0 +1,59 @@
+--- Hosts under test and apps that are attached to them, each a process of its own.
+local server = require("spec.support.server")
+local temp = require("spec.support.temp")
+
+local host = {}
+local Host = {}
+Host.__index = Host
+
+--- Starts a host and waits until it serves. options: workers (2), options (words).
+function host.start(options)
+  options = options or {}
+  local self = setmetatable({ temp = temp.dir() }, Host)
+  self.socket = self.temp.path .. "/host.sock"
+  local words = { "--socket", self.socket, "--workers", tostring(options.workers or 2), "--no-dev" }
+  table.move(options.options or {}, 1, #(options.options or {}), #words + 1, words)
+  self.server = server.start({ command = "host", bare = true, ready = false, options = words })
+  self.server:await("started [^\n]*host at")
+  return self
+end
+
+--- Attaches an app: text makes handlers of `app`, which is at http://localhost:PORT/PREFIX/; port 0
+-- (default) is any. Returns its server; with ready = false before it serves.
+function Host:app(text, options)
+  options = options or {}
+  local prefix = ("http://localhost:%d/%s"):format(options.port or 0,
+    options.prefix and options.prefix .. "/" or "")
+  return server.start({
+    app = ([[
+local app = require("moonquay").app({ url_prefixes = { "%s" } })
+%s
+return app]]):format(prefix, text),
+    bare = true,
+    ready = options.ready,
+    options = { "--share", "--workers", tostring(options.workers or 1), "--no-dev" },
+    env = { MOONQUAY_HOST = self.socket },
+  })
+end
+
+--- The process ids of the host's children whose command line ends with this word.
+function Host:children(word)
+  local found = {}
+  for _, pid in ipairs(self.server:workers()) do
+    local file = io.open("/proc/" .. pid .. "/cmdline", "rb")
+    local line = file and file:read("a") or ""
+    if file then file:close() end
+    if line:sub(-#word - 1) == word .. "\0" then
+      found[#found + 1] = pid
+    end
+  end
+  return found
+end
+
+function Host:stop()
+  local status = self.server:stop()
+  self.temp:remove()
+  return status
+end
+
+return host

@@ -1,0 +1,141 @@
+-- A host and apps that are attached to it, each a process of its own.
+local await = require("spec.support.await")
+local client = require("spec.support.client")
+local hosts = require("spec.support.host")
+local server = require("spec.support.server")
+local sys = require("moonquay.probe").sys
+
+local APP = [[
+app:get("/hello", function(req) return "hello from " .. req.path_base end)
+app:post("/echo", function(req) return req.body:read("a") end)
+app:get("/pid", function()
+  for line in io.lines("/proc/self/status") do
+    local pid = line:match("^Pid:%s*(%d+)")
+    if pid then return pid end
+  end
+end)
+]]
+
+describe("a host", function()
+  local host
+
+  before_each(function()
+    host = hosts.start()
+  end)
+
+  after_each(function()
+    server.stop_all()
+  end)
+
+  local function body(app, path)
+    local connection = app:connect({ deadline = 30 })
+    connection:send(("GET %s HTTP/1.1\r\nHost: localhost\r\n\r\n"):format(path))
+    local response = connection:response()
+    connection:close()
+    return response.status == 200 and response.body or response.status
+  end
+
+  it("serves an app that is a process of its own", function()
+    local app = host:app(APP, { prefix = "shop" })
+    assert.equal("hello from /shop", body(app, "/shop/hello"))
+    assert.equal(404, body(app, "/other"))
+    local connection = app:connect()
+    local content = ("x"):rep(100000)
+    connection:send("POST /shop/echo HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100000\r\n\r\n",
+      content)
+    assert.equal(content, connection:response().body)
+    assert.equal(0, app:stop())
+    assert.equal(0, host:stop())
+  end)
+
+  it("shares a port between processes", function()
+    local shop = host:app(APP, { prefix = "shop" })
+    local blog = host:app(APP, { prefix = "blog", port = shop.port })
+    assert.equal(shop.port, blog.port)
+    assert.equal("hello from /shop", body(shop, "/shop/hello"))
+    assert.equal("hello from /blog", body(shop, "/blog/hello"))
+    local other = host:app(APP, { prefix = "shop", port = shop.port, ready = false })
+    assert.same({ exit = 69 }, other:wait(10))
+    assert.truthy(other:stderr():find("another app has this prefix", 1, true))
+    assert.equal("hello from /shop", body(shop, "/shop/hello"))
+  end)
+
+  it("lets requests wait for an app that is started again", function()
+    local app = host:app(APP)
+    assert.equal("hello from ", body(app, "/hello"))
+    local port = app.port
+    assert.equal(0, app:stop())
+    local waiting = {}
+    for i = 1, 5 do
+      waiting[i] = client.connect("127.0.0.1", port, { deadline = 30 })
+      waiting[i]:send("GET /hello HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    end
+    host:app(APP, { port = port })
+    for i = 1, 5 do
+      assert.equal(200, waiting[i]:response().status)
+    end
+  end)
+
+  it("replaces its registrar, and apps come back by themselves", function()
+    local app = host:app(APP)
+    local registrar = host:children("registrar")[1]
+    sys.kill(registrar, "KILL")
+    host.server:await("registrar_died")
+    app:await("host_found")
+    assert.equal("hello from ", body(app, "/hello"))
+    assert.not_equal(registrar, host:children("registrar")[1])
+    local other = host:app(APP, { prefix = "new", port = app.port })
+    assert.equal("hello from /new", body(other, "/new/hello"))
+  end)
+
+  it("replaces its workers, and apps are connected without their doing", function()
+    local app = host:app(APP)
+    for _, worker in ipairs(host:children("worker")) do
+      sys.kill(worker, "KILL")
+    end
+    await("two new workers", function()
+      return select(2, host.server:stderr():gsub("worker_died", "")) == 2
+        and #host:children("worker") == 2
+    end)
+    for _ = 1, 10 do
+      assert.equal("hello from ", body(app, "/hello"))
+    end
+  end)
+
+  it("serves an app whose worker was replaced", function()
+    local app = host:app(APP)
+    local before = body(app, "/pid")
+    sys.kill(tonumber(before), "KILL")
+    local after = body(app, "/pid") -- it waits for the next one
+    assert.not_equal(before, after)
+    assert.truthy(tonumber(after))
+  end)
+
+  it("keeps its socket from a second one", function()
+    local second = server.run({ "host", "--socket", host.socket })
+    assert.equal(69, second.status)
+    assert.truthy(second.stderr:find("another host listens there", 1, true))
+  end)
+end)
+
+describe("moonquay host and serve --share", function()
+  after_each(server.stop_all)
+
+  for name, case in pairs({
+    ["a host takes no app"] = { { "host", "app.lua" }, 64, "a host takes no app: app.lua" },
+    ["a registrar is nobody's to start"] = { { "registrar" }, 64, "by moonquay host only" },
+  }) do
+    it(name, function()
+      local result = server.run(case[1])
+      assert.equal(case[2], result.status)
+      assert.truthy(result.stderr:find(case[3], 1, true), result.stderr)
+    end)
+  end
+
+  it("say when there is no host", function()
+    local app = server.start({ app = "return function() end", bare = true, ready = false,
+      options = { "--share" }, env = { MOONQUAY_HOST = "/nonexistent/host.sock" } })
+    assert.same({ exit = 69 }, app:wait(10))
+    assert.truthy(app:stderr():find("no host answers at /nonexistent/host.sock", 1, true))
+  end)
+end)
