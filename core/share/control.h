@@ -13,6 +13,9 @@
 #define CONTROL_UNREAD_BYTES (4u << 20) /* that a program does not read; then it is cut off */
 #define CONTROL_APPS         64u        /* of one attached process */
 #define CONTROL_WORKERS      256u       /* likewise */
+#define CONTROL_NAME_BYTES   512u       /* of an app's name */
+#define CONTROL_QUESTIONS    64u        /* changes of a process that are not answered yet */
+#define CONTROL_USER_APPS    32u        /* of one user, but for root and the host's own */
 #define CONTROL_SEATS        1024u      /* workers times apps of one attached process */
 #define CONTROL_SOCKET_NAME  "host.sock"
 
@@ -34,8 +37,8 @@ enum control_kind {
      * One that was replaced says serves=1 anew. */
     CONTROL_WORKER,
 
-    /* A change of one app: value: a number for the reply; app=N, op=set|listen|unlisten, key,
-     * value, place. */
+    /* A change of one app: value: a number for the reply; app=N, op=set (a setting of an app),
+     * listen or unlisten (judged as in CONTROL_ATTACH), key, value, place. */
     CONTROL_ASK,
 
     /* The process ends. keep=1: its registrations stay for registration_grace, as if the connection

@@ -18,16 +18,12 @@
 
 /* ---- questions ---- */
 
-void registrar_ask(struct registrar *registrar, struct program *program, int app, unsigned asked,
-                   bool opens, struct span pairs)
+void registrar_ask(struct registrar *registrar, const struct question *like, struct span pairs)
 {
-    struct question *question = mem_zalloc(sizeof(*question));
+    struct question *question = mem_alloc(sizeof(*question));
 
+    *question = *like;
     question->number = ++registrar->last_question;
-    question->program = program;
-    question->app = app;
-    question->asked = asked;
-    question->opens = opens;
     list_init(&question->node);
     list_append(&registrar->questions, &question->node);
     registrar->parts.ask(registrar->parts.owner, question->number, pairs);
@@ -44,19 +40,37 @@ void registrar_ask_close(struct registrar *registrar, unsigned app)
     buf_fini(&shared->prefixes);
     pairs_add(&pairs, "op", "close");
     pairs_add_number(&pairs, "app", app);
-    registrar_ask(registrar, NULL, -1, 0, false, buf_span(&pairs));
+    registrar_ask(registrar, &(struct question){.program = NULL}, buf_span(&pairs));
     buf_fini(&pairs);
 }
 
 /* ---- what the master answers ---- */
 
-static void changed(const struct question *question, const char *wrong, struct span result)
+static void note_change(struct registrar *registrar, const struct question *question,
+                        const char *prefix)
+{
+    struct shared *shared = &registrar->apps[question->place];
+
+    if (!shared->is_open || prefix == NULL)
+        return;
+    if (question->kind == QUESTION_LISTEN)
+        attach_add_prefix(shared, prefix);
+    else if (question->kind == QUESTION_UNLISTEN)
+        attach_drop_prefix(shared, prefix);
+}
+
+/* The program may have left meanwhile; what was done for it holds. */
+static void changed(struct registrar *registrar, const struct question *question, const char *wrong,
+                    struct span result)
 {
     struct buf pairs = {0};
     const char *ok = pairs_find(result, "ok");
 
+    if (wrong == NULL)
+        note_change(registrar, question, ok);
     if (question->program == NULL)
         return;
+    question->program->questions--;
     if (wrong)
         pairs_add(&pairs, "wrong", wrong);
     else
@@ -72,10 +86,10 @@ void registrar_replied(struct registrar *registrar, unsigned number, const char 
     struct question *question = node ? LIST_OWNER(node, struct question, node) : NULL;
 
     CHECK(question && question->number == number);
-    if (question->opens)
+    if (question->kind == QUESTION_OPEN)
         attach_opened(registrar, question, wrong, result);
-    else if (question->program)
-        changed(question, wrong, result);
+    else if (question->kind != QUESTION_OTHER)
+        changed(registrar, question, wrong, result);
     mem_free(question);
 }
 
@@ -87,7 +101,7 @@ static void ask_value(struct registrar *registrar, const char *op, const char *v
 
     pairs_add(&pairs, "op", op);
     pairs_add(&pairs, "value", value);
-    registrar_ask(registrar, NULL, -1, 0, false, buf_span(&pairs));
+    registrar_ask(registrar, &(struct question){.program = NULL}, buf_span(&pairs));
     buf_fini(&pairs);
 }
 

@@ -124,6 +124,23 @@ static bool is_of(const char *key, unsigned number, const char *what)
     return strcmp(key, name) == 0 || (what[0] == 's' && strncmp(key, name, (size_t)length) == 0);
 }
 
+int attach_judge(struct program *program, const char *prefix, struct shared **owner,
+                 struct err_text *text)
+{
+    struct url_prefix parsed;
+    int code = url_prefix_parse(&parsed, span_str(prefix), text);
+
+    if (code < 0)
+        return code;
+    *owner = parsed.port ? owner_of(program->registrar, parsed.canonical) : NULL;
+    code = may_register(program, &parsed, text);
+    if (code == 0 && *owner && ((*owner)->holder || (*owner)->uid != program->caller.uid))
+        code = err_set(text, EXIT_PORT_IN_USE, ERR_EXISTS, "%.300s: another app has this prefix",
+                       parsed.text);
+    url_prefix_fini(&parsed);
+    return code;
+}
+
 /* Looks at the prefixes of one app: 0 and the place of one that its user has left behind, or -1;
  * else an error. */
 static int judge_prefixes(struct program *program, unsigned number, int *place,
@@ -136,36 +153,42 @@ static int judge_prefixes(struct program *program, unsigned number, int *place,
 
     *place = -1;
     while (code == 0 && pairs_next(&wish, &key, &value)) {
-        struct url_prefix prefix;
         struct shared *owner;
 
         if (!is_of(key, number, "+"))
             continue;
-        if ((code = url_prefix_parse(&prefix, span_str(value), text)) < 0)
-            return code;
-        owner = prefix.port ? owner_of(registrar, prefix.canonical) : NULL;
-        code = may_register(program, &prefix, text);
-        if (code < 0)
-            ;
-        else if (owner && (owner->holder || owner->uid != program->caller.uid))
+        code = attach_judge(program, value, &owner, text);
+        if (code == 0 && owner && *place >= 0 && owner != &registrar->apps[*place])
             code = err_set(text, EXIT_PORT_IN_USE, ERR_EXISTS,
-                           "%.300s: another app has this prefix", prefix.text);
-        else if (owner && *place >= 0 && owner != &registrar->apps[*place])
-            code = err_set(text, EXIT_PORT_IN_USE, ERR_EXISTS,
-                           "%.300s: two apps that are gone have these prefixes", prefix.text);
-        else if (owner)
+                           "%.300s: two apps that are gone have these prefixes", value);
+        else if (code == 0 && owner)
             *place = (int)(owner - registrar->apps);
-        url_prefix_fini(&prefix);
     }
     return code;
 }
 
-static int free_place(const struct registrar *registrar)
+/* A user of the machine leaves places for others. */
+static bool has_too_many(const struct program *program)
 {
+    const struct registrar *registrar = program->registrar;
+    uid_t uid = program->caller.uid;
+    unsigned count = 0;
+
     for (unsigned i = 0; i < TALLY_APPS; i++)
-        if (!registrar->apps[i].is_open)
+        count += registrar->apps[i].is_open && registrar->apps[i].uid == uid;
+    return uid != 0 && uid != registrar->parts.uid && count >= CONTROL_USER_APPS;
+}
+
+/* Or an error. */
+static int free_place(const struct program *program, struct err_text *text)
+{
+    if (has_too_many(program))
+        return err_set(text, EXIT_PORT_IN_USE, ERR_LIMIT, "user %u has %u apps already",
+                       (unsigned)program->caller.uid, CONTROL_USER_APPS);
+    for (unsigned i = 0; i < TALLY_APPS; i++)
+        if (!program->registrar->apps[i].is_open)
             return (int)i;
-    return -1;
+    return err_set(text, EXIT_PORT_IN_USE, ERR_LIMIT, "the host has %d apps already", TALLY_APPS);
 }
 
 static int64_t number_of(struct span wish, unsigned number, const char *key, int64_t otherwise)
@@ -206,7 +229,11 @@ static void ask_open(struct program *program, unsigned number, unsigned place)
     while (pairs_next(&rest, &key, &value))
         if (is_of(key, number, "set:") || is_of(key, number, "+"))
             pairs_add(&pairs, strchr(key, ':') + 1, value);
-    registrar_ask(registrar, program, (int)number, 0, true, buf_span(&pairs));
+    registrar_ask(
+        registrar,
+        &(struct question){
+            .program = program, .kind = QUESTION_OPEN, .asked = program->attaches, .place = place},
+        buf_span(&pairs));
     buf_fini(&pairs);
 }
 
@@ -214,8 +241,13 @@ static int count_apps(struct program *program)
 {
     struct span wish = buf_span(&program->wish);
 
-    while (program->app_count < CONTROL_APPS && find(wish, program->app_count, "name"))
+    const char *name;
+
+    while (program->app_count < CONTROL_APPS && (name = find(wish, program->app_count, "name"))) {
         program->app_count++;
+        if (strlen(name) > CONTROL_NAME_BYTES)
+            return ERR_TOO_LARGE;
+    }
     return program->app_count > 0 ? 0 : ERR_INVALID;
 }
 
@@ -249,7 +281,7 @@ void attach_begin(struct program *program, const struct ipc_message *message)
 {
     const char *version = pairs_find(buf_span(&message->text), "version");
     struct err_text text = {0};
-    int place;
+    int place, code;
 
     if (program->app_count > 0) {
         program_refuse(program, message->value, EXIT_USAGE_ERROR,
@@ -263,8 +295,11 @@ void attach_begin(struct program *program, const struct ipc_message *message)
     buf_fini(&program->wish);
     buf_append(&program->wish, buf_span(&message->text));
     program->attach_number = message->value;
-    if (count_apps(program) < 0) {
-        program_refuse(program, message->value, EXIT_USAGE_ERROR, "no app is named");
+    program->attaches++;
+    if ((code = count_apps(program)) < 0) {
+        program_refuse(program, message->value, EXIT_USAGE_ERROR,
+                       code == ERR_TOO_LARGE ? "an app's name is too long" : "no app is named");
+        program->app_count = 0;
         return;
     }
     if (!program_seats_fit(program, program->app_count)) {
@@ -275,11 +310,10 @@ void attach_begin(struct program *program, const struct ipc_message *message)
     }
     choose_columns(program);
     for (unsigned i = 0; i < program->app_count; i++) {
-        int code = judge_prefixes(program, i, &place, &text);
+        code = judge_prefixes(program, i, &place, &text);
 
-        if (code == 0 && place < 0 && (place = free_place(program->registrar)) < 0)
-            code = err_set(&text, EXIT_PORT_IN_USE, ERR_LIMIT, "the host has %d apps already",
-                           TALLY_APPS);
+        if (code == 0 && place < 0)
+            code = place = free_place(program, &text);
         if (code < 0) {
             program_refuse(program, message->value, text.exit_code, text.text);
             undo(program, i);
@@ -313,6 +347,23 @@ static void attached(struct program *program)
         program_connect(program, worker, -1);
 }
 
+void attach_add_prefix(struct shared *shared, const char *prefix)
+{
+    buf_append(&shared->prefixes, span_of(prefix, strlen(prefix) + 1));
+}
+
+void attach_drop_prefix(struct shared *shared, const char *prefix)
+{
+    struct span rest = buf_span(&shared->prefixes);
+    struct buf kept = {0};
+
+    for (; rest.len > 0; rest = span_skip(rest, strlen(rest.at) + 1))
+        if (strcmp(rest.at, prefix) != 0)
+            buf_append(&kept, span_of(rest.at, strlen(rest.at) + 1));
+    buf_fini(&shared->prefixes);
+    shared->prefixes = kept;
+}
+
 static void keep_prefixes(struct shared *shared, struct span result)
 {
     const char *key, *value;
@@ -320,7 +371,7 @@ static void keep_prefixes(struct shared *shared, struct span result)
     buf_consume(&shared->prefixes, buf_len(&shared->prefixes));
     while (pairs_next(&result, &key, &value))
         if (strcmp(key, "+") == 0)
-            buf_append(&shared->prefixes, span_of(value, strlen(value) + 1));
+            attach_add_prefix(shared, value);
 }
 
 static bool is_waiting(struct registrar *registrar, const struct program *program)
@@ -329,31 +380,42 @@ static bool is_waiting(struct registrar *registrar, const struct program *progra
          node = node->next) {
         const struct question *question = LIST_OWNER(node, struct question, node);
 
-        if (question->program == program && question->opens)
+        if (question->program == program && question->kind == QUESTION_OPEN &&
+            question->asked == program->attaches)
             return true;
     }
     return false;
 }
 
+/* The master has changed nothing. */
+static void not_opened(struct program *program, struct shared *shared, const char *wrong,
+                       struct span result)
+{
+    const char *code = pairs_find(result, "code");
+
+    shared->is_open = buf_len(&shared->prefixes) > 0;
+    if (program == NULL)
+        return;
+    program_refuse(program, program->attach_number, code ? atoi(code) : EXIT_OPTION, wrong);
+    undo(program, program->app_count);
+}
+
+/* What the master has opened is there, whether the program still wants it or not. */
 void attach_opened(struct registrar *registrar, const struct question *question, const char *wrong,
                    struct span result)
 {
     struct program *program = question->program;
+    struct shared *shared = &registrar->apps[question->place];
 
-    if (program == NULL || program->app_count == 0)
-        return; /* it has left, or another of its apps was refused */
+    if (program && (program->app_count == 0 || question->asked != program->attaches))
+        program = NULL; /* another of its apps was refused, or it has given up */
     if (wrong) {
-        const char *code = pairs_find(result, "code");
-
-        struct shared *shared = &registrar->apps[program->apps[question->app]];
-
-        shared->is_open = buf_len(&shared->prefixes) > 0; /* the master has changed nothing */
-        program_refuse(program, program->attach_number, code ? atoi(code) : EXIT_OPTION, wrong);
-        undo(program, program->app_count);
+        not_opened(program, shared, wrong, result);
         return;
     }
-    keep_prefixes(&registrar->apps[program->apps[question->app]], result);
-    if (!is_waiting(registrar, program))
+    if (shared->is_open)
+        keep_prefixes(shared, result);
+    if (program && !is_waiting(registrar, program))
         attached(program);
 }
 

@@ -38,6 +38,8 @@ struct program {
     uint64_t number;
     bool is_attached, was_heard;
     unsigned attach_number; /* of its CONTROL_ATTACH */
+    unsigned attaches;      /* how many there were: tells the answers to one from the next one's */
+    unsigned questions;     /* of CONTROL_ASK, not answered yet */
     struct buf wish;        /* the text of that */
     unsigned app_count;
     unsigned apps[CONTROL_APPS];   /* of the host, by its own numbers */
@@ -46,14 +48,22 @@ struct program {
     unsigned serving; /* workers */
 };
 
+enum question_kind {
+    QUESTION_OTHER,
+    QUESTION_OPEN,
+    QUESTION_SET,
+    QUESTION_LISTEN,
+    QUESTION_UNLISTEN
+};
+
 /* What the master has been asked, in order. */
 struct question {
     struct list node;
     unsigned number;
     struct program *program; /* NULL: nobody waits for it */
-    unsigned asked;          /* the program's number, of a CONTROL_ASK */
-    int app;                 /* of the program, of an attach; -1: a CONTROL_ASK */
-    bool opens;
+    enum question_kind kind;
+    unsigned asked; /* of an open: the program's count of attaches; else its own number */
+    unsigned place; /* of the app in the host */
 };
 
 struct registrar {
@@ -71,9 +81,8 @@ struct registrar {
 
 /* ---- registrar.c */
 
-/* Asks the master; app: of the program, of an attach, else -1; asked: the program's own number. */
-void registrar_ask(struct registrar *registrar, struct program *program, int app, unsigned asked,
-                   bool opens, struct span pairs);
+/* Asks the master; like is copied but for its number and place in the list. */
+void registrar_ask(struct registrar *registrar, const struct question *like, struct span pairs);
 
 /* Forgets an app of the host, and has the master forget it. */
 void registrar_ask_close(struct registrar *registrar, unsigned app);
@@ -99,6 +108,15 @@ void program_accept(void *owner, int fd, const struct net_addr *peer);
 
 /* A CONTROL_ATTACH: judges it and asks the master for each app. */
 void attach_begin(struct program *program, const struct ipc_message *message);
+
+/* Whether the program may have this prefix: 0, and whose it is already, of the same user and
+ * without a process, or NULL; else the error. */
+int attach_judge(struct program *program, const char *prefix, struct shared **owner,
+                 struct err_text *text);
+
+/* What an app has from now on, or no more; canonical text. */
+void attach_add_prefix(struct shared *shared, const char *prefix);
+void attach_drop_prefix(struct shared *shared, const char *prefix);
 
 /* The master's answer to one of these. */
 void attach_opened(struct registrar *registrar, const struct question *question, const char *wrong,

@@ -15,6 +15,7 @@
 #include "base/err.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "server/settings.h"
 
 #define PROGRAMS      1024u
 #define PER_USER      128u /* programs of one user, but for root's */
@@ -123,23 +124,86 @@ void program_end(struct program *program)
 
 /* ---- what programs say ---- */
 
+/* A change that a program wants, as it says it; texts are never NULL. */
+struct wanted {
+    const char *op, *key, *value, *place;
+};
+
+static const char *text_of(struct span pairs, const char *key)
+{
+    const char *text = pairs_find(pairs, key);
+
+    return text ? text : "";
+}
+
+static int judge_listen(struct program *program, const char *prefix, struct err_text *text)
+{
+    struct shared *owner;
+    int code = attach_judge(program, prefix, &owner, text);
+
+    if (code == 0 && owner)
+        code = err_set(text, EXIT_PORT_IN_USE, ERR_EXISTS, "%.300s: another app has this prefix",
+                       prefix);
+    return code;
+}
+
+/* The kind of question that it becomes, or an error: the master does what it is asked, for whoever
+ * asks, so that all of it is judged here. */
+static int judge(struct program *program, const struct wanted *wanted, struct err_text *text)
+{
+    int code;
+
+    if (strcmp(wanted->op, "set") == 0 && settings_scope(wanted->key) == SETTING_APP)
+        return QUESTION_SET;
+    if (strcmp(wanted->op, "set") == 0)
+        return err_set(text, EXIT_OPTION, ERR_PERMISSION, "%.80s is no setting of an app",
+                       wanted->key);
+    if (strcmp(wanted->op, "unlisten") == 0)
+        return QUESTION_UNLISTEN;
+    if (strcmp(wanted->op, "listen") != 0)
+        return err_set(text, EXIT_USAGE_ERROR, ERR_INVALID, "no such change: %.40s", wanted->op);
+    code = judge_listen(program, wanted->value, text);
+    return code < 0 ? code : QUESTION_LISTEN;
+}
+
+static void ask_change(struct program *program, unsigned number, unsigned place,
+                       enum question_kind kind, const struct wanted *wanted)
+{
+    const struct question question = {
+        .program = program, .kind = kind, .asked = number, .place = place};
+    struct buf pairs = {0};
+
+    pairs_add_number(&pairs, "app", place);
+    pairs_add(&pairs, "op", wanted->op);
+    pairs_add(&pairs, "key", wanted->key);
+    pairs_add(&pairs, "value", wanted->value);
+    pairs_add(&pairs, "place", wanted->place);
+    program->questions++;
+    registrar_ask(program->registrar, &question, buf_span(&pairs));
+    buf_fini(&pairs);
+}
+
 static void change(struct program *program, const struct ipc_message *message)
 {
     struct span text = buf_span(&message->text);
-    const char *app = pairs_find(text, "app"), *key, *value;
+    const char *app = pairs_find(text, "app");
     unsigned number = app ? (unsigned)strtoul(app, NULL, 10) : CONTROL_APPS;
-    struct buf pairs = {0};
+    const struct wanted wanted = {text_of(text, "op"), text_of(text, "key"), text_of(text, "value"),
+                                  text_of(text, "place")};
+    struct err_text why;
+    int kind;
 
-    if (!program->is_attached || number >= program->app_count) {
-        program_refuse(program, message->value, EXIT_USAGE_ERROR, "this app is not attached");
-        return;
-    }
-    pairs_add_number(&pairs, "app", program->apps[number]);
-    while (pairs_next(&text, &key, &value))
-        if (strcmp(key, "app") != 0)
-            pairs_add(&pairs, key, value);
-    registrar_ask(program->registrar, program, -1, message->value, false, buf_span(&pairs));
-    buf_fini(&pairs);
+    if (!program->is_attached || number >= program->app_count)
+        kind = err_set(&why, EXIT_USAGE_ERROR, ERR_STATE, "this app is not attached");
+    else if (program->questions == CONTROL_QUESTIONS)
+        kind = err_set(&why, EXIT_USAGE_ERROR, ERR_LIMIT, "too many changes at once");
+    else
+        kind = judge(program, &wanted, &why);
+    if (kind < 0)
+        program_refuse(program, message->value, why.exit_code, why.text);
+    else
+        ask_change(program, message->value, program->apps[number], (enum question_kind)kind,
+                   &wanted);
 }
 
 bool program_seats_fit(const struct program *program, unsigned apps)

@@ -327,11 +327,128 @@ describe("registrar", function()
     assert.equal(0, #registrar:asked())
   end)
 
+  describe("judges changes of a running app", function()
+    local program
+
+    local function ask(list)
+      table.insert(list, { "app", "0" })
+      program:say(ASK, 9, text_of(list))
+      registrar:turn()
+    end
+
+    local function refused()
+      assert.same({}, registrar:asked())
+      return value_of(program:heard().pairs, "wrong")
+    end
+
+    before_each(function()
+      open(US + 1) -- being who we are allows nothing, unless we are root
+      program = registrar:program(US == 0 and STRANGER or nil)
+      attach(program, { { "http://localhost:5001/" } })
+    end)
+
+    for _, op in ipairs({ "open", "close", "reserve", "release", "save", "" }) do
+      it("and knows no op=" .. op .. " of a program", function()
+        ask({ { "op", op }, { "value", "http://+:80/" }, { "+", "http://+:80/" } })
+        assert.equal("no such change: " .. op, refused())
+      end)
+    end
+
+    it("as an attach: who may not register may not listen", function()
+      ask({ { "op", "listen" }, { "value", "http://+:80/" } })
+      assert.truthy(refused():find("may not register it", 1, true))
+    end)
+
+    it("so that nobody takes another's prefix", function()
+      attach(registrar:program(US == 0 and STRANGER + 1 or nil), { { "http://localhost:5002/" } })
+      ask({ { "op", "listen" }, { "value", "http://localhost:5002/" } })
+      assert.truthy(refused():find("another app has this prefix", 1, true))
+    end)
+
+    it("and settings of the server are not an app's", function()
+      for _, key in ipairs({ "drain", "tls", "server.max_connections", "no.such.key", "" }) do
+        ask({ { "op", "set" }, { "key", key }, { "value", "1" } })
+        assert.equal(key .. " is no setting of an app", refused())
+      end
+    end)
+
+    it("and passes on what it has judged, nothing else", function()
+      ask({ { "op", "set" }, { "key", "enabled" }, { "value", "false" }, { "place", "a:1" },
+        { "+", "http://+:80/" }, { "uid", "0" } })
+      assert.same({ { "app", "0" }, { "op", "set" }, { "key", "enabled" }, { "value", "false" },
+        { "place", "a:1" } }, registrar:asked()[1].pairs)
+    end)
+
+    it("and knows from then on whose a prefix is", function()
+      ask({ { "op", "listen" }, { "value", "http://localhost:0/b/" } })
+      registrar:reply(registrar:asked()[1].number, nil, "ok\0http://localhost:5003/b/\0")
+      local other = registrar:program()
+      local reply = attach(other, { { "http://localhost:5003/b/" } })
+      assert.equal("69", value_of(reply.pairs, "code"))
+      ask({ { "op", "unlisten" }, { "value", "http://localhost:5003/b/" } })
+      registrar:reply(registrar:asked()[1].number, nil, "ok\0http://localhost:5003/b/\0")
+      reply = attach(other, { { "http://localhost:5003/b/" } })
+      assert.is_nil(value_of(reply.pairs, "wrong"))
+    end)
+
+    it("and hears no more than so many that are not answered", function()
+      for i = 1, 65 do
+        program:say(ASK, i, text_of({ { "app", "0" }, { "op", "set" }, { "key", "enabled" },
+          { "value", "false" } }))
+        registrar:turn()
+      end
+      local asked = registrar:asked()
+      assert.equal(64, #asked)
+      program:heard() -- of the attach
+      registrar:reply(asked[1].number, nil, "")
+      ask({ { "op", "set" }, { "key", "enabled" }, { "value", "true" } })
+      assert.equal(1, #registrar:asked())
+    end)
+  end)
+
+  it("does not take the answers to one attach for those to the next", function()
+    open()
+    local program = registrar:program()
+    program:say(ATTACH, 7, wish({ { "http://localhost:5001/" }, { "http://localhost:5002/" } }))
+    registrar:turn()
+    local first = registrar:asked()
+    registrar:reply(first[1].number, "no", "code\0" .. "69\0")
+    program:say(ATTACH, 8, wish({ { "http://localhost:5003/" } }))
+    registrar:turn()
+    registrar:reply(first[2].number, nil, "+\0http://localhost:5002/\0")
+    local second = registrar:asked()
+    for _, question in ipairs(second) do
+      local prefix = value_of(question.pairs, "+")
+      registrar:reply(question.number, nil, prefix and "+\0" .. prefix .. "\0" or "")
+    end
+    registrar:turn()
+    assert.equal("no", value_of(program:heard().pairs, "wrong"))
+    local reply = program:heard()
+    assert.equal(8, reply.number)
+    assert.same({ "http://localhost:5003/" }, values_of(reply.pairs, "0:+"))
+  end)
+
+  if US == 0 then
+    it("leaves places for other users", function()
+      open()
+      local code
+      for i = 1, 33 do
+        code = value_of(attach(registrar:program(STRANGER),
+          { { "http://localhost:" .. 6000 + i .. "/" } }).pairs, "code")
+        assert.equal(i == 33, code ~= nil)
+      end
+      assert.equal("69", code)
+      assert.is_nil(value_of(attach(registrar:program(STRANGER + 1),
+        { { "http://localhost:7000/" } }).pairs, "wrong"))
+    end)
+  end
+
   describe("refuses", function()
     for name, case in pairs({
       ["another version"] = { text_of({ { "version", "2" }, { "0:name", "a" } }), "64" },
       ["no version"] = { text_of({ { "0:name", "a" } }), "64" },
       ["no app"] = { text_of({ { "version", "1" } }), "64" },
+      ["a name that is too long"] = { wish({ { name = ("x"):rep(513) } }), "64" },
       ["a broken prefix"] = { wish({ { "http//x" } }), "78" },
       ["text that is no pairs"] = { "version", "64" },
     }) do
