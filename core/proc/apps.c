@@ -2,7 +2,7 @@
  * Values come in the order of DESIGN section 5, later ones win: built-in, what depends on the
  * terminal, configuration file, app, environment and command line, and at last changes at run time.
  */
-#include "proc/apps.h"
+#include "proc/apps_priv.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -110,7 +110,7 @@ void apps_fini(struct apps *apps)
 }
 
 /* The pairs of app index out of all, without the number in front. */
-static void pairs_of_app(struct span asked, unsigned index, struct buf *own)
+void apps_pairs_of(struct span asked, unsigned index, struct buf *own)
 {
     char scope[16];
     int length = snprintf(scope, sizeof(scope), "%u:", index);
@@ -187,7 +187,7 @@ int apps_loaded(struct apps *apps, struct span asked, struct err_text *text)
     for (unsigned i = 0; i < apps->count && code == 0; i++) {
         struct buf own = {0};
 
-        pairs_of_app(asked, i, &own);
+        apps_pairs_of(asked, i, &own);
         code = settle(apps, &apps->at[i].settings, buf_span(&own), text);
         if (code == 0)
             code = merge_server_wide(buf_span(&own), &all, text);
@@ -244,7 +244,7 @@ static int refuse_duplicate(const struct url_prefix *prefix, const struct served
                    prefix->text, other->path, app->path);
 }
 
-static size_t told_bytes(const struct url_prefix *prefix)
+size_t apps_told_bytes(const struct url_prefix *prefix)
 {
     return strlen(prefix->text) + PREFIX_KEY_BYTES;
 }
@@ -274,8 +274,8 @@ static int add_to_table(struct apps *apps, struct served_app *app, struct endpoi
     return code;
 }
 
-static int take_prefix(struct apps *apps, struct served_app *app, struct endpoints *endpoints,
-                       struct url_prefix *prefix, struct err_text *text)
+int apps_take_prefix(struct apps *apps, struct served_app *app, struct endpoints *endpoints,
+                     struct url_prefix *prefix, struct err_text *text)
 {
     int code;
 
@@ -284,13 +284,13 @@ static int take_prefix(struct apps *apps, struct served_app *app, struct endpoin
                        "%.300s: no certificate is for it: the setting tls has no binding that fits "
                        "(name, address, port)",
                        prefix->text);
-    if (apps->prefix_bytes + told_bytes(prefix) > PREFIX_BYTES_MOST)
+    if (apps->prefix_bytes + apps_told_bytes(prefix) > PREFIX_BYTES_MOST)
         return err_set(text, EXIT_OPTION, ERR_LIMIT,
                        "%.300s: the prefixes of all apps take more than %d MiB", prefix->text,
                        PREFIX_BYTES_MOST >> 20);
     code = add_to_table(apps, app, endpoints, prefix, text);
     if (code == 0)
-        apps->prefix_bytes += told_bytes(prefix);
+        apps->prefix_bytes += apps_told_bytes(prefix);
     return code;
 }
 
@@ -320,7 +320,7 @@ static int open_prefix(struct opening *opening, struct span item)
     int code = url_prefix_parse(&prefix, item, &wrong);
 
     if (code == 0) {
-        code = take_prefix(opening->apps, opening->app, opening->endpoints, &prefix, &wrong);
+        code = apps_take_prefix(opening->apps, opening->app, opening->endpoints, &prefix, &wrong);
         if (code == 0)
             warn_of_wildcard(opening, &prefix);
         url_prefix_fini(&prefix);
@@ -332,8 +332,8 @@ static int open_prefix(struct opening *opening, struct span item)
     return code;
 }
 
-static struct hosting_choice choose(const struct apps *apps, const struct served_app *app,
-                                    struct span own, bool *is_urls)
+struct hosting_choice apps_choose(const struct apps *apps, const struct served_app *app,
+                                  struct span own, bool *is_urls)
 {
     char urls_from[GIVER_BYTES];
     struct hosting hosting = {
@@ -357,7 +357,7 @@ static int open_app(struct apps *apps, struct served_app *app, struct endpoints 
                     struct span own, struct err_text *text)
 {
     bool is_urls;
-    struct hosting_choice choice = choose(apps, app, own, &is_urls);
+    struct hosting_choice choice = apps_choose(apps, app, own, &is_urls);
     char from[GIVER_BYTES];
     struct opening opening = {apps, app, endpoints, from, 0, text};
     const char *rest = choice.list;
@@ -392,7 +392,7 @@ int apps_open(struct apps *apps, struct endpoints *endpoints, struct span asked,
     for (unsigned i = 0; i < apps->count && code == 0; i++) {
         struct buf own = {0};
 
-        pairs_of_app(asked, i, &own);
+        apps_pairs_of(asked, i, &own);
         code = check_queue(&apps->at[i], text);
         if (code == 0)
             code = open_app(apps, &apps->at[i], endpoints, buf_span(&own), text);
@@ -405,20 +405,13 @@ int apps_open(struct apps *apps, struct endpoints *endpoints, struct span asked,
 
 /* ---- telling ---- */
 
-struct telling {
-    const struct settings *settings;
-    enum setting_scope scope;
-    const char *prefix;
-    struct buf *pairs;
-};
-
-static void add_pair(struct buf *pairs, const char *prefix, const char *key, const char *value)
+void apps_add_pair(struct buf *pairs, const char *prefix, const char *key, const char *value)
 {
     buf_append(pairs, span_str(prefix));
     pairs_add(pairs, key, value);
 }
 
-static void add_setting(struct telling *telling, const char *key)
+void apps_add_setting(struct telling *telling, const char *key)
 {
     const char *text = settings_text(telling->settings, key);
     char value[64];
@@ -427,7 +420,7 @@ static void add_setting(struct telling *telling, const char *key)
         settings_get(telling->settings, key, value, sizeof(value));
         text = value;
     }
-    add_pair(telling->pairs, telling->prefix, key, text);
+    apps_add_pair(telling->pairs, telling->prefix, key, text);
 }
 
 static void add_setting_of_scope(void *arg, const char *key)
@@ -437,20 +430,20 @@ static void add_setting_of_scope(void *arg, const char *key)
     /* The lists of addresses have become prefixes. */
     if (settings_scope(key) == (int)telling->scope && strcmp(key, "url_prefixes") != 0 &&
         !is_hosting(key))
-        add_setting(telling, key);
+        apps_add_setting(telling, key);
 }
 
-static void add_prefix(void *context, const struct url_prefix *prefix, void *value)
+void apps_add_prefix(void *context, const struct url_prefix *prefix, void *value)
 {
     const struct served_app *app = value;
     char scope[16];
 
     snprintf(scope, sizeof(scope), "%u:", app->index);
-    add_pair(context, scope, IPC_ADD_PREFIX, prefix->text);
+    apps_add_pair(context, scope, IPC_ADD_PREFIX, prefix->text);
 }
 
 /* All but its prefixes. */
-static void add_app(const struct served_app *app, struct buf *pairs)
+void apps_add_app(const struct served_app *app, struct buf *pairs)
 {
     char scope[16], uid[16];
     struct telling telling = {&app->settings, SETTING_APP, scope, pairs};
@@ -458,8 +451,8 @@ static void add_app(const struct served_app *app, struct buf *pairs)
     snprintf(scope, sizeof(scope), "%u:", app->index);
     if (app->is_attached) {
         snprintf(uid, sizeof(uid), "%u", (unsigned)app->uid);
-        add_pair(pairs, scope, IPC_OPEN_APP, app->path);
-        add_pair(pairs, scope, IPC_APP_OWNER, uid);
+        apps_add_pair(pairs, scope, IPC_OPEN_APP, app->path);
+        apps_add_pair(pairs, scope, IPC_APP_OWNER, uid);
     }
     settings_each(add_setting_of_scope, &telling);
 }
@@ -471,8 +464,8 @@ void apps_state(const struct apps *apps, struct buf *pairs)
     settings_each(add_setting_of_scope, &telling);
     for (unsigned i = 0; i < apps->count; i++)
         if (apps->at[i].is_open)
-            add_app(&apps->at[i], pairs);
-    prefix_table_each(apps->prefixes, add_prefix, pairs);
+            apps_add_app(&apps->at[i], pairs);
+    prefix_table_each(apps->prefixes, apps_add_prefix, pairs);
 }
 
 struct addresses {
@@ -515,7 +508,7 @@ int apps_change_setting(struct apps *apps, struct served_app *app, const char *k
         return code;
     settings_set(settings, key, value, place, text);
     snprintf(scope, sizeof(scope), "%u:", app->index);
-    add_setting(
+    apps_add_setting(
         &(struct telling){settings, SETTING_APP, is_server ? IPC_SERVER_SCOPE : scope, change},
         key);
     return 0;
@@ -529,9 +522,9 @@ int apps_listen(struct apps *apps, struct served_app *app, struct endpoints *end
 
     if (code < 0)
         return code;
-    code = take_prefix(apps, app, endpoints, &parsed, text);
+    code = apps_take_prefix(apps, app, endpoints, &parsed, text);
     if (code == 0) {
-        add_prefix(change, &parsed, app);
+        apps_add_prefix(change, &parsed, app);
         pairs_add(reply, "ok", parsed.text);
         warn_of_wildcard(&(struct opening){.app = app}, &parsed);
     }
@@ -570,10 +563,10 @@ int apps_unlisten(struct apps *apps, struct served_app *app, struct endpoints *e
         const char *published = ownership.published->text; /* may differ in case */
 
         snprintf(scope, sizeof(scope), "%u:", app->index);
-        add_pair(change, scope, IPC_DROP_PREFIX, published);
+        apps_add_pair(change, scope, IPC_DROP_PREFIX, published);
         pairs_add(reply, "ok", published);
         prefix_table_remove(apps->prefixes, &parsed);
-        apps->prefix_bytes -= told_bytes(&parsed);
+        apps->prefix_bytes -= apps_told_bytes(&parsed);
         endpoints_remove(endpoints, &parsed);
     } else {
         code = err_set(text, EXIT_OPTION, ERR_NOT_FOUND, "%.300s is no prefix of %s", parsed.text,
@@ -581,237 +574,4 @@ int apps_unlisten(struct apps *apps, struct served_app *app, struct endpoints *e
     }
     url_prefix_fini(&parsed);
     return code;
-}
-
-/* ---- apps that come and go ---- */
-
-static int read_wish(struct settings *settings, struct span wish, struct err_text *text)
-{
-    const char *key, *value;
-    int code = 0;
-
-    settings_init(settings);
-    while (code == 0 && pairs_next(&wish, &key, &value))
-        if (strncmp(key, "set:", 4) == 0 && settings_scope(key + 4) == SETTING_APP)
-            code = settings_set(settings, key + 4, value, "app", text);
-    return code;
-}
-
-/* The prefixes that an app has, apart from the table that they lie in. */
-struct own_prefixes {
-    const struct served_app *app;
-    struct url_prefix *at;
-    size_t count;
-};
-
-static void find_own(void *context, const struct url_prefix *prefix, void *value)
-{
-    struct own_prefixes *own = context;
-
-    if (value != own->app)
-        return;
-    own->at = mem_realloc(own->at, (own->count + 1) * sizeof(*own->at));
-    url_prefix_copy(&own->at[own->count++], prefix);
-}
-
-static struct own_prefixes prefixes_of(const struct apps *apps, const struct served_app *app)
-{
-    struct own_prefixes own = {app, NULL, 0};
-
-    prefix_table_each(apps->prefixes, find_own, &own);
-    return own;
-}
-
-static void own_fini(struct own_prefixes *own)
-{
-    for (size_t i = 0; i < own->count; i++)
-        url_prefix_fini(&own->at[i]);
-    mem_free(own->at);
-}
-
-static bool has(const struct own_prefixes *own, const struct url_prefix *prefix)
-{
-    for (size_t i = 0; i < own->count; i++)
-        if (url_prefix_equal(&own->at[i], prefix))
-            return true;
-    return false;
-}
-
-static void drop(struct apps *apps, const struct served_app *app, struct endpoints *endpoints,
-                 const struct url_prefix *prefix, struct buf *change)
-{
-    char scope[16];
-
-    snprintf(scope, sizeof(scope), "%u:", app->index);
-    if (change)
-        add_pair(change, scope, IPC_DROP_PREFIX, prefix->text);
-    prefix_table_remove(apps->prefixes, prefix);
-    apps->prefix_bytes -= told_bytes(prefix);
-    endpoints_remove(endpoints, prefix);
-}
-
-/* Takes what the wish names and the app has not; nothing when one of it fails. */
-static int take_wished(struct apps *apps, struct served_app *app, struct span wish,
-                       struct endpoints *endpoints, const struct own_prefixes *before,
-                       struct own_prefixes *wished, struct err_text *text)
-{
-    const char *key, *value;
-    int code = 0;
-
-    while (code == 0 && pairs_next(&wish, &key, &value)) {
-        struct url_prefix prefix;
-
-        if (strcmp(key, "+") != 0)
-            continue;
-        if ((code = url_prefix_parse(&prefix, span_str(value), text)) < 0)
-            break;
-        if (!has(before, &prefix))
-            code = take_prefix(apps, app, endpoints, &prefix, text);
-        if (code < 0) {
-            url_prefix_fini(&prefix);
-            break;
-        }
-        wished->at = mem_realloc(wished->at, (wished->count + 1) * sizeof(*wished->at));
-        wished->at[wished->count++] = prefix;
-    }
-    for (size_t i = 0; code < 0 && i < wished->count; i++)
-        if (!has(before, &wished->at[i]))
-            drop(apps, app, endpoints, &wished->at[i], NULL);
-    return code;
-}
-
-int apps_attach(struct apps *apps, unsigned index, struct span wish, struct endpoints *endpoints,
-                struct buf *change, struct buf *reply, struct err_text *text)
-{
-    struct served_app *app = &apps->at[index];
-    struct own_prefixes before = prefixes_of(apps, app), wished = {app, NULL, 0};
-    const char *name = pairs_find(wish, "value"), *uid = pairs_find(wish, "uid");
-    struct settings settings;
-    int code = read_wish(&settings, wish, text);
-
-    if (code == 0)
-        code = take_wished(apps, app, wish, endpoints, &before, &wished, text);
-    if (code < 0) {
-        settings_fini(&settings);
-        own_fini(&before);
-        own_fini(&wished);
-        return code;
-    }
-    if (app->is_attached)
-        mem_free((char *)(uintptr_t)app->path);
-    settings_fini(&app->settings);
-    app->settings = settings;
-    app->index = index;
-    app->path = mem_strdup(name ? name : "?");
-    app->uid = uid ? (uid_t)strtoul(uid, NULL, 10) : 0;
-    app->is_open = app->is_attached = true;
-    if (apps->count <= index)
-        apps->count = index + 1;
-    add_app(app, change);
-    for (size_t i = 0; i < before.count; i++)
-        if (!has(&wished, &before.at[i]))
-            drop(apps, app, endpoints, &before.at[i], change);
-    for (size_t i = 0; i < wished.count; i++) {
-        if (!has(&before, &wished.at[i]))
-            add_prefix(change, &wished.at[i], app);
-        pairs_add(reply, "+", wished.at[i].text);
-    }
-    own_fini(&before);
-    own_fini(&wished);
-    return 0;
-}
-
-void apps_detach(struct apps *apps, unsigned index, struct endpoints *endpoints, struct buf *change)
-{
-    struct served_app *app = &apps->at[index];
-    struct own_prefixes own = prefixes_of(apps, app);
-    char scope[16];
-
-    for (size_t i = 0; i < own.count; i++)
-        drop(apps, app, endpoints, &own.at[i], change);
-    own_fini(&own);
-    snprintf(scope, sizeof(scope), "%u:", index);
-    add_pair(change, scope, IPC_CLOSE_APP, "1");
-    settings_fini(&app->settings);
-    mem_free((char *)(uintptr_t)app->path);
-    *app = (struct served_app){.index = index};
-}
-
-/* ---- apps that are attached to a host ---- */
-
-struct describing {
-    const struct settings *settings;
-    unsigned index;
-    struct buf *pairs;
-};
-
-static void describe_setting(void *arg, const char *key)
-{
-    struct describing *describing = arg;
-    char prefix[24];
-
-    snprintf(prefix, sizeof(prefix), "%u:set:", describing->index);
-    if (settings_scope(key) == SETTING_APP && strcmp(key, "url_prefixes") != 0)
-        add_setting(&(struct telling){describing->settings, SETTING_APP, prefix, describing->pairs},
-                    key);
-}
-
-static int describe_app(struct apps *apps, struct served_app *app, struct span own,
-                        struct buf *pairs, struct err_text *text)
-{
-    struct describing describing = {&app->settings, app->index, pairs};
-    bool is_urls;
-    struct hosting_choice choice = choose(apps, app, own, &is_urls);
-    const char *rest = choice.list;
-    struct span item;
-    char scope[16];
-
-    snprintf(scope, sizeof(scope), "%u:", app->index);
-    add_pair(pairs, scope, "name", app->path);
-    settings_each(describe_setting, &describing);
-    while (settings_item(&rest, &item)) {
-        struct url_prefix prefix;
-        int code = url_prefix_parse(&prefix, item, text);
-
-        if (code < 0)
-            return code;
-        add_pair(pairs, scope, IPC_ADD_PREFIX, prefix.text);
-        url_prefix_fini(&prefix);
-    }
-    return 0;
-}
-
-int apps_describe(struct apps *apps, struct span asked, struct buf *pairs, struct err_text *text)
-{
-    int code = 0;
-
-    for (unsigned i = 0; i < apps->count && code == 0; i++) {
-        struct buf own = {0};
-
-        pairs_of_app(asked, i, &own);
-        code = describe_app(apps, &apps->at[i], buf_span(&own), pairs, text);
-        buf_fini(&own);
-    }
-    return code;
-}
-
-void apps_given(struct apps *apps, struct span pairs, struct buf *change)
-{
-    const char *key, *value;
-
-    if (apps->prefixes == NULL)
-        apps->prefixes = prefix_table_new();
-    while (pairs_next(&pairs, &key, &value)) {
-        char *rest;
-        unsigned index = (unsigned)strtoul(key, &rest, 10);
-        struct url_prefix prefix;
-        void *other;
-
-        if (index >= apps->count || strcmp(rest, ":+") != 0 ||
-            url_prefix_parse(&prefix, span_str(value), NULL) < 0)
-            continue;
-        if (prefix_table_add(apps->prefixes, &prefix, &apps->at[index], &other) == 0)
-            add_prefix(change, &prefix, &apps->at[index]);
-        url_prefix_fini(&prefix);
-    }
 }

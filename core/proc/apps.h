@@ -67,11 +67,10 @@ void apps_detach(struct apps *apps, unsigned index, struct endpoints *endpoints,
 
 /*
  * Of an attached process, in place of apps_open: what its apps want of the host, as pairs of a
- * CONTROL_ATTACH; then what the host has given them. Adds to change what workers that serve have to
- * be told.
+ * CONTROL_ATTACH; then what the host has given them, which workers that begin are told.
  */
 int apps_describe(struct apps *apps, struct span asked, struct buf *pairs, struct err_text *text);
-void apps_given(struct apps *apps, struct span pairs, struct buf *change);
+void apps_given(struct apps *apps, struct span pairs);
 
 /* Adds the whole state, as IPC_SERVE has it. */
 void apps_state(const struct apps *apps, struct buf *pairs);

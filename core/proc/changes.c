@@ -11,6 +11,7 @@
 #include "base/mem.h"
 #include "proc/host.h"
 #include "proc/master_priv.h"
+#include "proc/share.h"
 
 #define PENDING_MOST 1024 /* changes that are not yet in force everywhere */
 
@@ -177,6 +178,8 @@ static int perform_any(struct master *master, struct slot *asker, struct span as
     struct served_app *app = app_of(master, asked);
     int code = check(master, text);
 
+    if (code == 0)
+        code = share_judge_change(master, asked, text);
     if (code < 0)
         return code;
     if (asker == NULL && (code = host_perform(master, asked, change, reply, text)) != ERR_NOT_FOUND)

@@ -41,6 +41,7 @@ static bool is_served(const struct sockaddr_un *address)
 static int listen_at(struct host *host, struct err_text *text)
 {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
+    struct stat info;
     mode_t before;
     int code = 0;
 
@@ -48,6 +49,8 @@ static int listen_at(struct host *host, struct err_text *text)
         return err_set(text, EXIT_OPTION, ERR_TOO_LARGE, "%.200s is too long for a socket",
                        host->path);
     memcpy(address.sun_path, host->path, strlen(host->path));
+    if (lstat(host->path, &info) == 0 && !S_ISSOCK(info.st_mode))
+        return err_set(text, EXIT_OPTION, ERR_EXISTS, "%s is there and is no socket", host->path);
     if (is_served(&address))
         return err_set(text, EXIT_PORT_IN_USE, ERR_IN_USE, "%s: another host listens there",
                        host->path);

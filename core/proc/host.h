@@ -27,7 +27,7 @@ uint32_t host_generation(const struct master *master);
 int host_perform(struct master *master, struct span asked, struct buf *change, struct buf *reply,
                  struct err_text *text);
 
-/* A worker serves; a worker wants a channel. */
+/* A worker serves. */
 void host_worker_serves(struct master *master, unsigned slot);
 
 #endif

@@ -49,15 +49,13 @@ static void on_attached(void *owner, struct span pairs)
 {
     struct master *master = owner;
     bool is_first = master->apps.prefixes == NULL;
-    struct buf change = {0};
 
-    apps_given(&master->apps, pairs, &change);
+    apps_given(&master->apps, pairs);
     remember(master, pairs);
     if (is_first)
         master_shared(master);
     else
         log_event(LOG_INFO, "host_found", "the apps are attached again");
-    buf_fini(&change);
 }
 
 static void on_refused(void *owner, const struct err_text *why)
@@ -125,6 +123,35 @@ void share_worker(struct master *master, unsigned slot, bool serves)
 {
     if (master->attachment)
         attachment_worker(master->attachment, slot, serves);
+}
+
+/* Settings that hold where the handlers run; the host applies all others. */
+static bool is_ours(const char *key)
+{
+    static const char *const ours[] = {
+        "max_request_body_size", "allow_synchronous_io", "throw_write_errors", "cpu_limit",
+        "timeouts.handler",      "timeouts.cancel",      "compression",
+    };
+
+    for (size_t i = 0; i < sizeof(ours) / sizeof(ours[0]); i++)
+        if (strcmp(key, ours[i]) == 0)
+            return true;
+    return settings_scope(key) != SETTING_APP; /* of this process's server */
+}
+
+int share_judge_change(const struct master *master, struct span asked, struct err_text *text)
+{
+    const char *op = pairs_find(asked, "op"), *key = pairs_find(asked, "key");
+
+    if (master->attachment == NULL || op == NULL || key == NULL)
+        return 0;
+    if (strcmp(op, "set") != 0)
+        return err_set(text, EXIT_OPTION, ERR_UNSUPPORTED,
+                       "%s: an app behind a host names its prefixes at the start", op);
+    if (is_ours(key))
+        return 0;
+    return err_set(text, EXIT_OPTION, ERR_UNSUPPORTED,
+                   "%s: the host applies it, and takes it at the start of the app only", key);
 }
 
 void share_stop(struct master *master)

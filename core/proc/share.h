@@ -11,6 +11,10 @@ void share_close(struct master *master);
 /* A worker serves, or does no more. Nothing where nothing is shared. */
 void share_worker(struct master *master, unsigned slot, bool serves);
 
+/* What an app of an attached process asks for at run time and the host does not learn of: an error,
+ * so that it is not thought to hold. 0: it is this process's own affair. */
+int share_judge_change(const struct master *master, struct span asked, struct err_text *text);
+
 /* The process stops: nothing new comes. */
 void share_stop(struct master *master);
 

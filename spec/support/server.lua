@@ -24,6 +24,7 @@ local function environment(extra, runtime_dir)
     LD_PRELOAD = false, -- the interpreter's, when it runs the sanitized probe
     MOONQUAY_URLS = false,
     MOONQUAY_CONFIG = false,
+    MOONQUAY_HOST = false,
     ASAN_OPTIONS = "detect_leaks=1:abort_on_error=0:exitcode=99",
     UBSAN_OPTIONS = "print_stacktrace=1",
   }

@@ -1,0 +1,243 @@
+/*
+ * Port sharing as the table of apps sees it: in a host apps come and go with the programs that
+ * bring them, and in an attached program the host says which prefixes there are.
+ */
+#include "proc/apps_priv.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/mem.h"
+
+/* ---- apps that come and go ---- */
+
+static int read_wish(struct settings *settings, struct span wish, struct err_text *text)
+{
+    const char *key, *value;
+    int code = 0;
+
+    settings_init(settings);
+    while (code == 0 && pairs_next(&wish, &key, &value))
+        if (strncmp(key, "set:", 4) == 0 && settings_scope(key + 4) == SETTING_APP)
+            code = settings_set(settings, key + 4, value, "app", text);
+    return code;
+}
+
+/* The prefixes that an app has, apart from the table that they lie in. */
+struct own_prefixes {
+    const struct served_app *app;
+    struct url_prefix *at;
+    size_t count;
+};
+
+static void find_own(void *context, const struct url_prefix *prefix, void *value)
+{
+    struct own_prefixes *own = context;
+
+    if (value != own->app)
+        return;
+    own->at = mem_realloc(own->at, (own->count + 1) * sizeof(*own->at));
+    url_prefix_copy(&own->at[own->count++], prefix);
+}
+
+static struct own_prefixes prefixes_of(const struct apps *apps, const struct served_app *app)
+{
+    struct own_prefixes own = {app, NULL, 0};
+
+    prefix_table_each(apps->prefixes, find_own, &own);
+    return own;
+}
+
+static void own_fini(struct own_prefixes *own)
+{
+    for (size_t i = 0; i < own->count; i++)
+        url_prefix_fini(&own->at[i]);
+    mem_free(own->at);
+}
+
+static bool has(const struct own_prefixes *own, const struct url_prefix *prefix)
+{
+    for (size_t i = 0; i < own->count; i++)
+        if (url_prefix_equal(&own->at[i], prefix))
+            return true;
+    return false;
+}
+
+static void drop(struct apps *apps, const struct served_app *app, struct endpoints *endpoints,
+                 const struct url_prefix *prefix, struct buf *change)
+{
+    char scope[16];
+
+    snprintf(scope, sizeof(scope), "%u:", app->index);
+    if (change)
+        apps_add_pair(change, scope, IPC_DROP_PREFIX, prefix->text);
+    prefix_table_remove(apps->prefixes, prefix);
+    apps->prefix_bytes -= apps_told_bytes(prefix);
+    endpoints_remove(endpoints, prefix);
+}
+
+/* Takes what the wish names and the app has not; nothing when one of it fails. */
+static int take_wished(struct apps *apps, struct served_app *app, struct span wish,
+                       struct endpoints *endpoints, const struct own_prefixes *before,
+                       struct own_prefixes *wished, struct err_text *text)
+{
+    const char *key, *value;
+    int code = 0;
+
+    while (code == 0 && pairs_next(&wish, &key, &value)) {
+        struct url_prefix prefix;
+
+        if (strcmp(key, "+") != 0)
+            continue;
+        if ((code = url_prefix_parse(&prefix, span_str(value), text)) < 0)
+            break;
+        if (!has(before, &prefix))
+            code = apps_take_prefix(apps, app, endpoints, &prefix, text);
+        if (code < 0) {
+            url_prefix_fini(&prefix);
+            break;
+        }
+        wished->at = mem_realloc(wished->at, (wished->count + 1) * sizeof(*wished->at));
+        wished->at[wished->count++] = prefix;
+    }
+    for (size_t i = 0; code < 0 && i < wished->count; i++)
+        if (!has(before, &wished->at[i]))
+            drop(apps, app, endpoints, &wished->at[i], NULL);
+    return code;
+}
+
+int apps_attach(struct apps *apps, unsigned index, struct span wish, struct endpoints *endpoints,
+                struct buf *change, struct buf *reply, struct err_text *text)
+{
+    struct served_app *app = &apps->at[index];
+    struct own_prefixes before = prefixes_of(apps, app), wished = {app, NULL, 0};
+    const char *name = pairs_find(wish, "value"), *uid = pairs_find(wish, "uid");
+    struct settings settings;
+    int code = read_wish(&settings, wish, text);
+
+    if (code == 0)
+        code = take_wished(apps, app, wish, endpoints, &before, &wished, text);
+    if (code < 0) {
+        settings_fini(&settings);
+        own_fini(&before);
+        own_fini(&wished);
+        return code;
+    }
+    if (app->is_attached)
+        mem_free((char *)(uintptr_t)app->path);
+    settings_fini(&app->settings);
+    app->settings = settings;
+    app->index = index;
+    app->path = mem_strdup(name ? name : "?");
+    app->uid = uid ? (uid_t)strtoul(uid, NULL, 10) : 0;
+    app->is_open = app->is_attached = true;
+    if (apps->count <= index)
+        apps->count = index + 1;
+    apps_add_app(app, change);
+    for (size_t i = 0; i < before.count; i++)
+        if (!has(&wished, &before.at[i]))
+            drop(apps, app, endpoints, &before.at[i], change);
+    for (size_t i = 0; i < wished.count; i++) {
+        if (!has(&before, &wished.at[i]))
+            apps_add_prefix(change, &wished.at[i], app);
+        pairs_add(reply, "+", wished.at[i].text);
+    }
+    own_fini(&before);
+    own_fini(&wished);
+    return 0;
+}
+
+void apps_detach(struct apps *apps, unsigned index, struct endpoints *endpoints, struct buf *change)
+{
+    struct served_app *app = &apps->at[index];
+    struct own_prefixes own = prefixes_of(apps, app);
+    char scope[16];
+
+    for (size_t i = 0; i < own.count; i++)
+        drop(apps, app, endpoints, &own.at[i], change);
+    own_fini(&own);
+    snprintf(scope, sizeof(scope), "%u:", index);
+    apps_add_pair(change, scope, IPC_CLOSE_APP, "1");
+    settings_fini(&app->settings);
+    mem_free((char *)(uintptr_t)app->path);
+    *app = (struct served_app){.index = index};
+}
+
+/* ---- apps that are attached to a host ---- */
+
+struct describing {
+    const struct settings *settings;
+    unsigned index;
+    struct buf *pairs;
+};
+
+static void describe_setting(void *arg, const char *key)
+{
+    struct describing *describing = arg;
+    char prefix[24];
+
+    snprintf(prefix, sizeof(prefix), "%u:set:", describing->index);
+    if (settings_scope(key) == SETTING_APP && strcmp(key, "url_prefixes") != 0)
+        apps_add_setting(
+            &(struct telling){describing->settings, SETTING_APP, prefix, describing->pairs}, key);
+}
+
+static int describe_app(struct apps *apps, struct served_app *app, struct span own,
+                        struct buf *pairs, struct err_text *text)
+{
+    struct describing describing = {&app->settings, app->index, pairs};
+    bool is_urls;
+    struct hosting_choice choice = apps_choose(apps, app, own, &is_urls);
+    const char *rest = choice.list;
+    struct span item;
+    char scope[16];
+
+    snprintf(scope, sizeof(scope), "%u:", app->index);
+    apps_add_pair(pairs, scope, "name", app->path);
+    settings_each(describe_setting, &describing);
+    while (settings_item(&rest, &item)) {
+        struct url_prefix prefix;
+        int code = url_prefix_parse(&prefix, item, text);
+
+        if (code < 0)
+            return code;
+        apps_add_pair(pairs, scope, IPC_ADD_PREFIX, prefix.text);
+        url_prefix_fini(&prefix);
+    }
+    return 0;
+}
+
+int apps_describe(struct apps *apps, struct span asked, struct buf *pairs, struct err_text *text)
+{
+    int code = 0;
+
+    for (unsigned i = 0; i < apps->count && code == 0; i++) {
+        struct buf own = {0};
+
+        apps_pairs_of(asked, i, &own);
+        code = describe_app(apps, &apps->at[i], buf_span(&own), pairs, text);
+        buf_fini(&own);
+    }
+    return code;
+}
+
+void apps_given(struct apps *apps, struct span pairs)
+{
+    const char *key, *value;
+
+    if (apps->prefixes == NULL)
+        apps->prefixes = prefix_table_new();
+    while (pairs_next(&pairs, &key, &value)) {
+        char *rest;
+        unsigned index = (unsigned)strtoul(key, &rest, 10);
+        struct url_prefix prefix;
+        void *other;
+
+        if (index >= apps->count || strcmp(rest, ":+") != 0 ||
+            url_prefix_parse(&prefix, span_str(value), NULL) < 0)
+            continue;
+        prefix_table_add(apps->prefixes, &prefix, &apps->at[index], &other);
+        url_prefix_fini(&prefix);
+    }
+}
