@@ -4,10 +4,12 @@
  */
 #include "proc/status_answer.h"
 
+#include "base/json_out.h"
 #include "base/version.h"
 #include "proc/master_priv.h"
-#include "proc/status_json.h"
 #include "server/reason.h"
+
+#define VALUE_BYTES 4096 /* of a setting; no text is longer */
 
 static const char *const master_states[] = {
     [MASTER_STARTING] = "starting",
@@ -22,8 +24,36 @@ static const char *const slot_states[] = {
     [SLOT_SERVING] = "serving",
 };
 
+struct settings_of {
+    struct json_out *json;
+    const struct settings *settings;
+    enum setting_scope scope;
+};
+
+static void add_setting(void *arg, const char *key)
+{
+    struct settings_of *of = arg;
+    char value[VALUE_BYTES];
+
+    if (settings_scope(key) != (int)of->scope)
+        return;
+    settings_get(of->settings, key, value, sizeof(value));
+    json_out_text(of->json, key, value);
+}
+
+/* An object: the settings of one scope, each as the text that would set it. */
+static void add_settings(struct json_out *json, const char *key, const struct settings *settings,
+                         enum setting_scope scope)
+{
+    struct settings_of of = {.json = json, .settings = settings, .scope = scope};
+
+    json_out_object(json, key);
+    settings_each(add_setting, &of);
+    json_out_close(json);
+}
+
 struct addresses {
-    struct status_json *json;
+    struct json_out *json;
     const struct served_app *app;
 };
 
@@ -32,40 +62,39 @@ static void add_address(void *context, const struct url_prefix *prefix, void *va
     const struct addresses *addresses = context;
 
     if (value == addresses->app)
-        status_json_text(addresses->json, NULL, prefix->text);
+        json_out_text(addresses->json, NULL, prefix->text);
 }
 
-static void add_app(struct status_json *json, struct master *master, const struct served_app *app)
+static void add_app(struct json_out *json, struct master *master, const struct served_app *app)
 {
     struct addresses addresses = {json, app};
 
-    status_json_object(json, NULL);
-    status_json_text(json, "name", app->path);
-    status_json_text(json, "state",
-                     app->settings.enabled ? master_states[master->state] : "disabled");
-    status_json_array(json, "addresses");
+    json_out_object(json, NULL);
+    json_out_text(json, "name", app->path);
+    json_out_text(json, "state", app->settings.enabled ? master_states[master->state] : "disabled");
+    json_out_array(json, "addresses");
     if (master->apps.prefixes)
         prefix_table_each(master->apps.prefixes, add_address, &addresses);
-    status_json_close(json);
+    json_out_close(json);
     for (int i = 0; i < APP_GAUGES; i++)
-        status_json_number(json, tally_app_gauge_name((enum tally_app_gauge)i),
-                           tally_app_gauge_sum(master->tally, app->index, (enum tally_app_gauge)i));
-    status_json_settings(json, "settings", &app->settings, SETTING_APP);
-    status_json_object(json, "counters");
+        json_out_number(json, tally_app_gauge_name((enum tally_app_gauge)i),
+                        tally_app_gauge_sum(master->tally, app->index, (enum tally_app_gauge)i));
+    add_settings(json, "settings", &app->settings, SETTING_APP);
+    json_out_object(json, "counters");
     for (int i = 0; i < APP_COUNTERS; i++)
-        status_json_number(
+        json_out_number(
             json, tally_app_counter_name((enum tally_app_counter)i),
             (int64_t)tally_app_counter_sum(master->tally, app->index, (enum tally_app_counter)i));
-    status_json_close(json);
-    status_json_close(json);
+    json_out_close(json);
+    json_out_close(json);
 }
 
-static void add_reasons(struct status_json *json, struct tally *tally)
+static void add_reasons(struct json_out *json, struct tally *tally)
 {
-    status_json_object(json, "reasons");
+    json_out_object(json, "reasons");
     for (unsigned i = REASON_NONE + 1; i < REASONS; i++)
-        status_json_number(json, reason_name((enum reason)i), (int64_t)tally_reason_sum(tally, i));
-    status_json_close(json);
+        json_out_number(json, reason_name((enum reason)i), (int64_t)tally_reason_sum(tally, i));
+    json_out_close(json);
 }
 
 static int64_t lua_bytes(const struct tally_slot *slot)
@@ -77,56 +106,56 @@ static int64_t lua_bytes(const struct tally_slot *slot)
     return bytes;
 }
 
-static void add_worker(struct status_json *json, struct master *master, const struct slot *slot)
+static void add_worker(struct json_out *json, struct master *master, const struct slot *slot)
 {
     const struct tally_slot *tally = tally_slot(master->tally, slot->index);
     uint64_t restarts = __atomic_load_n(&tally->counter[COUNTER_RESTARTS], __ATOMIC_RELAXED);
 
-    status_json_object(json, NULL);
-    status_json_number(json, "slot", slot->index);
-    status_json_number(json, "pid", slot->pid);
-    status_json_text(json, "state", slot_states[slot->state]);
+    json_out_object(json, NULL);
+    json_out_number(json, "slot", slot->index);
+    json_out_number(json, "pid", slot->pid);
+    json_out_text(json, "state", slot_states[slot->state]);
     for (int i = 0; i < GAUGES; i++)
-        status_json_number(json, tally_gauge_name((enum tally_gauge)i),
-                           __atomic_load_n(&tally->gauge[i], __ATOMIC_RELAXED));
-    status_json_number(json, "lua_bytes", lua_bytes(tally));
-    status_json_number(json, "restarts", (int64_t)restarts);
-    status_json_close(json);
+        json_out_number(json, tally_gauge_name((enum tally_gauge)i),
+                        __atomic_load_n(&tally->gauge[i], __ATOMIC_RELAXED));
+    json_out_number(json, "lua_bytes", lua_bytes(tally));
+    json_out_number(json, "restarts", (int64_t)restarts);
+    json_out_close(json);
 }
 
-static void add_counters(struct status_json *json, struct tally *tally)
+static void add_counters(struct json_out *json, struct tally *tally)
 {
-    status_json_object(json, "counters");
+    json_out_object(json, "counters");
     for (int i = 0; i < COUNTERS; i++)
-        status_json_number(json, tally_counter_name((enum tally_counter)i),
-                           (int64_t)tally_counter_sum(tally, (enum tally_counter)i));
-    status_json_close(json);
+        json_out_number(json, tally_counter_name((enum tally_counter)i),
+                        (int64_t)tally_counter_sum(tally, (enum tally_counter)i));
+    json_out_close(json);
 }
 
 static void answer_status(struct master *master, struct buf *out)
 {
-    struct status_json json;
+    struct json_out json;
 
-    status_json_init(&json, out);
-    status_json_object(&json, NULL);
-    status_json_text(&json, "version", MOONQUAY_VERSION);
-    status_json_number(&json, "pid", getpid());
-    status_json_number(&json, "uptime_seconds",
-                       (loop_now_ms(master->loop) - master->started_ms) / 1000);
-    status_json_text(&json, "state", master_states[master->state]);
-    status_json_settings(&json, "settings", &master->apps.settings, SETTING_SERVER);
-    status_json_array(&json, "apps");
+    json_out_init(&json, out);
+    json_out_object(&json, NULL);
+    json_out_text(&json, "version", MOONQUAY_VERSION);
+    json_out_number(&json, "pid", getpid());
+    json_out_number(&json, "uptime_seconds",
+                    (loop_now_ms(master->loop) - master->started_ms) / 1000);
+    json_out_text(&json, "state", master_states[master->state]);
+    add_settings(&json, "settings", &master->apps.settings, SETTING_SERVER);
+    json_out_array(&json, "apps");
     for (unsigned i = 0; i < master->apps.count; i++)
         if (master->apps.at[i].is_open)
             add_app(&json, master, &master->apps.at[i]);
-    status_json_close(&json);
-    status_json_array(&json, "workers");
+    json_out_close(&json);
+    json_out_array(&json, "workers");
     for (unsigned i = 0; i < master->slot_count; i++)
         add_worker(&json, master, master->slots[i]);
-    status_json_close(&json);
+    json_out_close(&json);
     add_counters(&json, master->tally);
     add_reasons(&json, master->tally);
-    status_json_close(&json);
+    json_out_close(&json);
     buf_append(out, SPAN("\n"));
 }
 
