@@ -32,18 +32,10 @@ static struct net_addr literal(const char *ip, uint16_t port)
     return addr;
 }
 
-static bool is_loopback_name(struct span host)
-{
-    struct span tail = SPAN(".localhost");
-
-    return span_eq(host, SPAN("localhost")) ||
-           (host.len > tail.len && memcmp(host.at + host.len - tail.len, tail.at, tail.len) == 0);
-}
-
 static struct wanted wanted_by(const struct url_prefix *prefix)
 {
     struct wanted wanted = {.count = 2, .second_optional = true};
-    bool loopback = is_loopback_name(prefix->host);
+    bool loopback = url_prefix_is_loopback_name(prefix);
 
     if (prefix->bucket == PREFIX_IP) {
         CHECK(net_addr_parse(&wanted.addrs[0], prefix->host, prefix->port) == 0);

@@ -392,6 +392,14 @@ bool url_prefix_is_wildcard_top(const struct url_prefix *prefix)
     return prefix->bucket == PREFIX_STRONG || prefix->bucket == PREFIX_WEAK;
 }
 
+bool url_prefix_is_loopback_name(const struct url_prefix *prefix)
+{
+    struct span host = prefix->host, tail = SPAN(".localhost");
+
+    return span_eq(host, SPAN("localhost")) ||
+           (host.len > tail.len && memcmp(host.at + host.len - tail.len, tail.at, tail.len) == 0);
+}
+
 void url_prefix_set_port(struct url_prefix *prefix, uint16_t port)
 {
     char *old = prefix->text;

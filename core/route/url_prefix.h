@@ -54,6 +54,9 @@ bool url_prefix_equal(const struct url_prefix *a, const struct url_prefix *b);
 /* "+" or "*": takes requests for any host, which deserves a warning. */
 bool url_prefix_is_wildcard_top(const struct url_prefix *prefix);
 
+/* "localhost" and names below it, which belong to the loopback (RFC 6761). */
+bool url_prefix_is_loopback_name(const struct url_prefix *prefix);
+
 /* Writes the port that was found for port 0 into the prefix; port is not 0. */
 void url_prefix_set_port(struct url_prefix *prefix, uint16_t port);
 

@@ -34,7 +34,7 @@ static bool is_address(const char *value)
 }
 
 /* What a client can ask for: names of letters, digits and hyphens, no addresses (RFC 6066 s.3). */
-static bool is_name(const char *value)
+bool tls_binding_is_name(const char *value)
 {
     const char *name = strncmp(value, "*.", 2) == 0 ? value + 2 : value;
     size_t label = 0;
@@ -54,7 +54,7 @@ static bool is_name(const char *value)
 }
 
 const struct tls_binding_key tls_binding_keys[] = {
-    {"name", FIELD(name), .is_right = is_name, .form = "a host name or *.domain",
+    {"name", FIELD(name), .is_right = tls_binding_is_name, .form = "a host name or *.domain",
      .help = "the host that the client asks for, or *.domain"},
     {"address", FIELD(address), .is_right = is_address, .form = "an IP address",
      .help = "only connections to this IP address"},

@@ -43,6 +43,9 @@ int tls_binding_next(const char **rest, struct tls_binding *binding, char *why, 
 /* Appends to text, whose bindings are right as those of more, those of more that it has not. */
 void tls_bindings_join(struct buf *text, const char *more);
 
+/* Whether clients can ask for this host, or the domain of "*.domain". */
+bool tls_binding_is_name(const char *value);
+
 /* 0, or ERR_INVALID for the first wrong one; why begins with its number: "binding 2: …". */
 int tls_bindings_check(const char *text, char *why, size_t room);
 

@@ -4,12 +4,8 @@
  */
 #include "share/attachment.h"
 
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <sys/un.h>
-#include <unistd.h>
 
 #include "base/log.h"
 #include "base/mem.h"
@@ -62,20 +58,10 @@ static void on_message(struct ipc_channel *channel);
 
 static int connect_to(struct attachment *attachment)
 {
-    struct sockaddr_un address = {.sun_family = AF_UNIX};
-    size_t length = strlen(attachment->parts.path);
-    int fd, code;
+    int fd = control_dial(attachment->parts.path);
 
-    if (length >= sizeof(address.sun_path))
-        return ERR_TOO_LARGE;
-    memcpy(address.sun_path, attachment->parts.path, length);
-    fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    if (fd < 0 || connect(fd, (struct sockaddr *)&address, sizeof(address)) < 0) {
-        code = err_from_errno(errno);
-        if (fd >= 0)
-            close(fd);
-        return code;
-    }
+    if (fd < 0)
+        return fd;
     ipc_open(&attachment->ipc, fd);
     ipc_watch(&attachment->ipc, attachment->parts.loop, on_message);
     ipc_reserve(&attachment->ipc);

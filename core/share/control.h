@@ -8,16 +8,17 @@
 
 #include "net/ipc.h"
 
-#define CONTROL_VERSION      "1"
-#define CONTROL_TEXT_BYTES   (4u << 20) /* of one message of a program */
-#define CONTROL_UNREAD_BYTES (4u << 20) /* that a program does not read; then it is cut off */
-#define CONTROL_APPS         64u        /* of one attached process */
-#define CONTROL_WORKERS      256u       /* likewise */
-#define CONTROL_NAME_BYTES   512u       /* of an app's name */
-#define CONTROL_QUESTIONS    64u        /* changes of a process that are not answered yet */
-#define CONTROL_USER_APPS    32u        /* of one user, but for root and the host's own */
-#define CONTROL_SEATS        1024u      /* workers times apps of one attached process */
-#define CONTROL_SOCKET_NAME  "host.sock"
+#define CONTROL_VERSION        "1"
+#define CONTROL_TEXT_BYTES     (4u << 20) /* of one message of a program */
+#define CONTROL_UNREAD_BYTES   (4u << 20) /* that a program does not read; then it is cut off */
+#define CONTROL_APPS           64u        /* of one attached process */
+#define CONTROL_WORKERS        256u       /* likewise */
+#define CONTROL_NAME_BYTES     512u       /* of an app's name */
+#define CONTROL_QUESTIONS      64u /* changes and commands of a program that are not answered yet */
+#define CONTROL_USER_APPS      32u /* of one user, but for root and the host's own */
+#define CONTROL_SEATS          1024u      /* workers times apps of one attached process */
+#define CONTROL_DOCUMENT_BYTES (3u << 20) /* of a command's document */
+#define CONTROL_SOCKET_NAME    "host.sock"
 
 enum control_kind {
     /* ---- from a program */
@@ -53,6 +54,18 @@ enum control_kind {
 
     /* Value: the worker of the process whom the descriptor is for, one end of a channel; app=N. */
     CONTROL_CHANNEL,
+
+    /* ---- from a program again: numbers are the same in all versions */
+
+    /*
+     * A command of moonquay http, of any connection: value: a number for the reply.
+     *   verb=add|update|delete|show|flush, noun=urlacl|…, and its arguments by name (share/admin.h)
+     * The reply is ok=DOCUMENT (JSON), or wrong=… and code=EXIT_….
+     */
+    CONTROL_COMMAND,
 };
+
+/* Connects to a host's socket: a descriptor, non-blocking, or an error. */
+int control_dial(const char *path);
 
 #endif

@@ -151,7 +151,7 @@ static int check_against(const struct reservations *list, const struct url_prefi
 }
 
 /* HTTP.sys has no prefix without it, and people who leave it out mean something else. */
-static int parse(struct url_prefix *prefix, const char *url, struct err_text *text)
+int reservation_url(struct url_prefix *prefix, const char *url, struct err_text *text)
 {
     size_t length = strlen(url);
     int code;
@@ -171,7 +171,7 @@ int reservations_add(struct reservations *list, const struct reservation_wish *w
                      struct err_text *text)
 {
     struct reservation fresh = {.listens = wish->listens, .delegates = wish->delegates};
-    int code = parse(&fresh.prefix, wish->url, text);
+    int code = reservation_url(&fresh.prefix, wish->url, text);
 
     if (code < 0)
         return code;
@@ -190,7 +190,7 @@ int reservations_add(struct reservations *list, const struct reservation_wish *w
 int reservations_remove(struct reservations *list, const char *url, struct err_text *text)
 {
     struct url_prefix prefix;
-    int code = parse(&prefix, url, text);
+    int code = reservation_url(&prefix, url, text);
 
     if (code < 0)
         return code;

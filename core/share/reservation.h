@@ -39,6 +39,10 @@ struct reservations {
 
 void reservations_fini(struct reservations *list);
 
+/* Reads a URL that is to be reserved, or is; url_prefix_fini frees what it becomes. 0 or
+ * ERR_INVALID. */
+int reservation_url(struct url_prefix *prefix, const char *url, struct err_text *text);
+
 /* What is to be reserved, as texts. */
 struct reservation_wish {
     const char *url;   /* ends with a slash */
