@@ -1,7 +1,7 @@
 /*
  * What the files of the registrar share: registrar.c (its life, its questions to the master,
- * reservations), registrar_program.c (who is connected, what they say, their channels) and
- * registrar_attach.c (who gets which app).
+ * reservations), registrar_program.c (who is connected, what they say, their channels),
+ * registrar_attach.c (who gets which app) and registrar_command.c (the commands of moonquay http).
  */
 #ifndef SHARE_REGISTRAR_PRIV_H
 #define SHARE_REGISTRAR_PRIV_H
@@ -130,5 +130,10 @@ void attach_end(struct program *program, bool keep);
 
 /* Of each app, when the registrar is made. */
 void attach_init(struct shared *shared);
+
+/* ---- registrar_command.c */
+
+/* A CONTROL_COMMAND: judges it, and answers it now or when the master has. */
+void command_perform(struct program *program, const struct ipc_message *message);
 
 #endif
