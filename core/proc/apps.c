@@ -274,16 +274,28 @@ static int add_to_table(struct apps *apps, struct served_app *app, struct endpoi
     return code;
 }
 
+/* In a host the binding may come later; until then handshakes fail (reference section 12.1). */
+static int lacks_binding(const struct apps *apps, const struct url_prefix *prefix,
+                         struct err_text *text)
+{
+    if (apps->options->command != COMMAND_HOST)
+        return err_set(text, EXIT_OPTION, ERR_UNSUPPORTED,
+                       "%.300s: no certificate is for it: the setting tls has no binding that fits "
+                       "(name, address, port)",
+                       prefix->text);
+    log_event(LOG_WARN, "no_certificate", "%.300s: none is for it: moonquay http add sslcert",
+              prefix->text);
+    return 0;
+}
+
 int apps_take_prefix(struct apps *apps, struct served_app *app, struct endpoints *endpoints,
                      struct url_prefix *prefix, struct err_text *text)
 {
     int code;
 
-    if (prefix->https && !certificates_can_serve(apps->certificates, prefix))
-        return err_set(text, EXIT_OPTION, ERR_UNSUPPORTED,
-                       "%.300s: no certificate is for it: the setting tls has no binding that fits "
-                       "(name, address, port)",
-                       prefix->text);
+    if (prefix->https && !certificates_can_serve(apps->certificates, prefix) &&
+        (code = lacks_binding(apps, prefix, text)) < 0)
+        return code;
     if (apps->prefix_bytes + apps_told_bytes(prefix) > PREFIX_BYTES_MOST)
         return err_set(text, EXIT_OPTION, ERR_LIMIT,
                        "%.300s: the prefixes of all apps take more than %d MiB", prefix->text,

@@ -23,6 +23,7 @@ struct served_app {
     bool is_open;     /* else its place is free */
     bool is_attached; /* of a host: it came with a program, and path is ours */
     uid_t uid;        /* whose program */
+    bool inherits_header_wait, inherits_idle; /* these timeouts, from the server */
 };
 
 struct certificates;
@@ -64,6 +65,15 @@ int apps_attach(struct apps *apps, unsigned index, struct span wish, struct endp
                 struct buf *change, struct buf *reply, struct err_text *text);
 void apps_detach(struct apps *apps, unsigned index, struct endpoints *endpoints,
                  struct buf *change);
+
+/* Of a host: the timeouts of the machine, for connections before their first request and for apps
+ * that name none. Adds to change what the workers are told. */
+void apps_use_timeouts(struct apps *apps, int64_t header_wait_ms, int64_t idle_connection_ms,
+                       struct buf *change);
+
+/* Of a host: where it listens, as endpoints_listen_on has it. */
+int apps_listen_on(struct apps *apps, struct endpoints *endpoints, const struct net_addr *listen,
+                   unsigned count, struct err_text *text);
 
 /*
  * Of an attached process, in place of apps_open: what its apps want of the host, as pairs of a

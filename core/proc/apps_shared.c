@@ -10,6 +10,9 @@
 
 #include "base/mem.h"
 
+#define HEADER_WAIT     "timeouts.header_wait"
+#define IDLE_CONNECTION "timeouts.idle_connection"
+
 /* ---- apps that come and go ---- */
 
 static int read_wish(struct settings *settings, struct span wish, struct err_text *text)
@@ -22,6 +25,56 @@ static int read_wish(struct settings *settings, struct span wish, struct err_tex
         if (strncmp(key, "set:", 4) == 0 && settings_scope(key + 4) == SETTING_APP)
             code = settings_set(settings, key + 4, value, "app", text);
     return code;
+}
+
+/* An app that says nothing of these has what the machine has (reference/http-sys.md section 13):
+ * the built-in values are as good as nothing. */
+static void inherit(const struct apps *apps, struct served_app *app)
+{
+    struct settings builtin;
+
+    settings_init(&builtin);
+    app->inherits_header_wait =
+        app->settings.timeout_header_wait_ms == builtin.timeout_header_wait_ms;
+    app->inherits_idle =
+        app->settings.timeout_idle_connection_ms == builtin.timeout_idle_connection_ms;
+    settings_fini(&builtin);
+    if (app->inherits_header_wait)
+        app->settings.timeout_header_wait_ms = apps->settings.timeout_header_wait_ms;
+    if (app->inherits_idle)
+        app->settings.timeout_idle_connection_ms = apps->settings.timeout_idle_connection_ms;
+}
+
+static void use_timeout(const struct settings *settings, const char *scope, const char *key,
+                        int64_t *value, int64_t ms, struct buf *change)
+{
+    if (*value == ms)
+        return;
+    *value = ms;
+    apps_add_setting(&(struct telling){settings, SETTING_APP, scope, change}, key);
+}
+
+void apps_use_timeouts(struct apps *apps, int64_t header_wait_ms, int64_t idle_connection_ms,
+                       struct buf *change)
+{
+    struct settings *server = &apps->settings;
+
+    use_timeout(server, IPC_SERVER_SCOPE, HEADER_WAIT, &server->timeout_header_wait_ms,
+                header_wait_ms, change);
+    use_timeout(server, IPC_SERVER_SCOPE, IDLE_CONNECTION, &server->timeout_idle_connection_ms,
+                idle_connection_ms, change);
+    for (unsigned i = 0; i < apps->count; i++) {
+        struct settings *settings = &apps->at[i].settings;
+        char scope[16];
+
+        snprintf(scope, sizeof(scope), "%u:", i);
+        if (apps->at[i].is_open && apps->at[i].inherits_header_wait)
+            use_timeout(settings, scope, HEADER_WAIT, &settings->timeout_header_wait_ms,
+                        header_wait_ms, change);
+        if (apps->at[i].is_open && apps->at[i].inherits_idle)
+            use_timeout(settings, scope, IDLE_CONNECTION, &settings->timeout_idle_connection_ms,
+                        idle_connection_ms, change);
+    }
 }
 
 /* The prefixes that an app has, apart from the table that they lie in. */
@@ -128,6 +181,7 @@ int apps_attach(struct apps *apps, unsigned index, struct span wish, struct endp
         mem_free((char *)(uintptr_t)app->path);
     settings_fini(&app->settings);
     app->settings = settings;
+    inherit(apps, app);
     app->index = index;
     app->path = mem_strdup(name ? name : "?");
     app->uid = uid ? (uid_t)strtoul(uid, NULL, 10) : 0;
@@ -162,6 +216,32 @@ void apps_detach(struct apps *apps, unsigned index, struct endpoints *endpoints,
     settings_fini(&app->settings);
     mem_free((char *)(uintptr_t)app->path);
     *app = (struct served_app){.index = index};
+}
+
+struct visit {
+    void (*each)(void *context, const struct url_prefix *prefix);
+    void *context;
+};
+
+static void visit_prefix(void *context, const struct url_prefix *prefix, void *value)
+{
+    const struct visit *visit = context;
+
+    (void)value;
+    visit->each(visit->context, prefix);
+}
+
+static void each_prefix(void *owner, void (*each)(void *context, const struct url_prefix *prefix),
+                        void *context)
+{
+    prefix_table_each(((struct apps *)owner)->prefixes, visit_prefix,
+                      &(struct visit){each, context});
+}
+
+int apps_listen_on(struct apps *apps, struct endpoints *endpoints, const struct net_addr *listen,
+                   unsigned count, struct err_text *text)
+{
+    return endpoints_listen_on(endpoints, listen, count, each_prefix, apps, text);
 }
 
 /* ---- apps that are attached to a host ---- */

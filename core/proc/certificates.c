@@ -349,28 +349,80 @@ static void read_bindings(struct certificates *certificates, const char *rest)
     }
 }
 
-int certificates_open(struct certificates *certificates, const struct certificates_parts *parts,
-                      struct err_text *text)
+static void free_bindings(struct certificates *certificates)
+{
+    for (unsigned i = 0; i < certificates->count; i++)
+        for (unsigned j = 0; j < certificates->bindings[i].file_count; j++)
+            watched_file_fini(&certificates->bindings[i].files[j].file);
+    mem_free(certificates->bindings);
+    certificates->bindings = NULL;
+    certificates->count = 0;
+}
+
+/* The first bindings of a server: tickets are sealed and files are watched from now on. */
+static int begin(struct certificates *certificates, struct err_text *text)
+{
+    int code =
+        ticket_keys_start(&certificates->tickets, certificates->settings, certificates->loop, text);
+
+    if (code < 0)
+        return code;
+    certificates->is_watching = certificates->is_told = true;
+    loop_alarm_start(certificates->loop, &certificates->look, LOOK_SECONDS);
+    return 0;
+}
+
+/* Makes fresh of the text, with what the files hold; the caller frees it, after an error too. */
+static int load_all(struct certificates *fresh, const char *bindings, struct err_text *text)
 {
     bool is_new;
     int code;
 
+    read_bindings(fresh, bindings);
+    code = check_places(fresh, text);
+    for (unsigned i = 0; i < fresh->count && code == 0; i++)
+        code = load(fresh, &fresh->bindings[i], &is_new, text);
+    return code;
+}
+
+int certificates_judge(const struct certificates *certificates, const char *bindings,
+                       struct err_text *text)
+{
+    struct certificates fresh = {.loop = certificates->loop};
+    int code = load_all(&fresh, bindings, text);
+
+    free_bindings(&fresh);
+    return code;
+}
+
+int certificates_use(struct certificates *certificates, const char *bindings, struct err_text *text)
+{
+    struct certificates fresh = {.loop = certificates->loop};
+    int code = load_all(&fresh, bindings, text);
+
+    if (code == 0 && fresh.count > 0 && !certificates->is_watching)
+        code = begin(certificates, text);
+    if (code < 0) {
+        free_bindings(&fresh);
+        return code;
+    }
+    free_bindings(certificates);
+    certificates->bindings = fresh.bindings;
+    certificates->count = fresh.count;
+    return 0;
+}
+
+int certificates_open(struct certificates *certificates, const struct certificates_parts *parts,
+                      struct err_text *text)
+{
     certificates->loop = parts->loop;
+    certificates->settings = parts->settings;
     certificates->changed = parts->changed;
     certificates->owner = certificates->tickets.owner = parts->owner;
     certificates->tickets.changed = parts->tickets_changed;
+    certificates->is_told = parts->may_change;
     loop_alarm_init(&certificates->look, on_look);
-    read_bindings(certificates, parts->settings->tls);
-    if (certificates->count == 0)
-        return 0;
-    code = check_places(certificates, text);
-    for (unsigned i = 0; i < certificates->count && code == 0; i++)
-        code = load(certificates, &certificates->bindings[i], &is_new, text);
-    if (code == 0)
-        code = ticket_keys_start(&certificates->tickets, parts->settings, parts->loop, text);
-    if (code == 0)
-        loop_alarm_start(parts->loop, &certificates->look, LOOK_SECONDS);
-    return code;
+    return certificates_use(certificates, parts->settings->tls, text);
 }
 
 void certificates_close(struct certificates *certificates)
@@ -379,10 +431,7 @@ void certificates_close(struct certificates *certificates)
         return;
     loop_alarm_stop(certificates->loop, &certificates->look);
     ticket_keys_stop(&certificates->tickets);
-    for (unsigned i = 0; i < certificates->count; i++)
-        for (unsigned j = 0; j < certificates->bindings[i].file_count; j++)
-            watched_file_fini(&certificates->bindings[i].files[j].file);
-    mem_free(certificates->bindings);
+    free_bindings(certificates);
     *certificates = (struct certificates){0};
 }
 

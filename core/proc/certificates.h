@@ -18,8 +18,11 @@ struct binding;
 struct certificates {
     struct loop *loop;
     struct loop_alarm look;
+    const struct settings *settings;
     struct binding *bindings;
     unsigned count;
+    bool is_watching; /* the files, and rotates ticket keys */
+    bool is_told;     /* workers hear of them, even when there are none (any more) */
     struct ticket_keys tickets;
     void (*changed)(void *owner);
     void *owner;
@@ -36,10 +39,22 @@ struct certificates_parts {
     void (*changed)(void *owner);
     void (*tickets_changed)(void *owner);
     void *owner;
+    bool may_change; /* certificates_use will be called: bindings may come when there are none */
 };
 int certificates_open(struct certificates *certificates, const struct certificates_parts *parts,
                       struct err_text *text);
 void certificates_close(struct certificates *certificates);
+
+/*
+ * Other bindings than before: text as in the setting tls. 0, and the caller tells the workers; or
+ * as certificates_open, and nothing has changed.
+ */
+int certificates_use(struct certificates *certificates, const char *bindings,
+                     struct err_text *text);
+
+/* Whether that would succeed. */
+int certificates_judge(const struct certificates *certificates, const char *bindings,
+                       struct err_text *text);
 
 /* Whether some binding can serve connections for the prefix, which is one of https. */
 bool certificates_can_serve(const struct certificates *certificates,

@@ -3,12 +3,13 @@
  * same user is refused and not let in silently; the other slots' sockets join it, and so do further
  * addresses of a port that is ours. Names in .localhost belong to the loopback (RFC 6761); every
  * other name and both wildcards are served on all addresses, of both families where the machine has
- * them.
+ * them, or on those of the listen list.
  */
 #include "proc/endpoints.h"
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "base/mem.h"
@@ -19,7 +20,7 @@
 
 /* What one prefix needs. */
 struct wanted {
-    struct net_addr addrs[2];
+    struct net_addr addrs[ENDPOINTS_LISTEN_MOST];
     unsigned count;
     bool second_optional; /* a machine without IPv6 can serve it too */
 };
@@ -32,7 +33,7 @@ static struct net_addr literal(const char *ip, uint16_t port)
     return addr;
 }
 
-static struct wanted wanted_by(const struct url_prefix *prefix)
+static struct wanted wanted_by(const struct endpoints *endpoints, const struct url_prefix *prefix)
 {
     struct wanted wanted = {.count = 2, .second_optional = true};
     bool loopback = url_prefix_is_loopback_name(prefix);
@@ -42,14 +43,27 @@ static struct wanted wanted_by(const struct url_prefix *prefix)
         wanted.count = 1;
         return wanted;
     }
+    if (!loopback && endpoints->listen_count > 0) {
+        wanted.count = endpoints->listen_count;
+        wanted.second_optional = false;
+        memcpy(wanted.addrs, endpoints->listen, sizeof(wanted.addrs));
+        for (unsigned i = 0; i < wanted.count; i++)
+            wanted.addrs[i].port = prefix->port;
+        return wanted;
+    }
     wanted.addrs[0] = literal(loopback ? "127.0.0.1" : "0.0.0.0", prefix->port);
     wanted.addrs[1] = literal(loopback ? "::1" : "::", prefix->port);
     return wanted;
 }
 
+static bool same_host(const struct net_addr *a, const struct net_addr *b)
+{
+    return a->family == b->family && memcmp(a->ip, b->ip, sizeof(a->ip)) == 0;
+}
+
 static bool same_address(const struct net_addr *a, const struct net_addr *b)
 {
-    return a->family == b->family && a->port == b->port && memcmp(a->ip, b->ip, sizeof(a->ip)) == 0;
+    return same_host(a, b) && a->port == b->port;
 }
 
 static struct endpoint *find(const struct endpoints *endpoints, const struct net_addr *addr)
@@ -168,21 +182,37 @@ static void leave_address(struct endpoints *endpoints, const struct net_addr *ad
 
 /* ---- prefixes ---- */
 
-static int use_both(struct endpoints *endpoints, struct wanted *wanted, bool https,
-                    struct err_text *text)
+static int use_all(struct endpoints *endpoints, struct wanted *wanted, bool https,
+                   struct err_text *text)
 {
-    unsigned count = endpoints->count;
-    int code = use_address(endpoints, &wanted->addrs[0], https, text);
+    unsigned count = endpoints->count, used = 0;
+    int code = 0;
 
-    if (code < 0 || wanted->count == 1)
-        return code;
-    wanted->addrs[1].port = wanted->addrs[0].port;
-    code = use_address(endpoints, &wanted->addrs[1], https, text);
-    if (code == ERR_UNSUPPORTED && wanted->second_optional)
+    for (; used < wanted->count && code == 0; used++) {
+        wanted->addrs[used].port = wanted->addrs[0].port; /* which was chosen, where it was 0 */
+        code = use_address(endpoints, &wanted->addrs[used], https, text);
+    }
+    if (code == ERR_UNSUPPORTED && used == 2 && wanted->second_optional)
         return 0;
-    if (code < 0)
-        leave_address(endpoints, &wanted->addrs[0], count);
+    for (used--; code < 0 && used > 0; used--)
+        leave_address(endpoints, &wanted->addrs[used - 1], count);
     return code;
+}
+
+/* The listen list counts for addresses too, but for the loopback's. */
+static int check_listen(const struct endpoints *endpoints, const struct url_prefix *prefix,
+                        struct err_text *text)
+{
+    struct wanted wanted = wanted_by(endpoints, prefix);
+
+    if (prefix->bucket != PREFIX_IP || endpoints->listen_count == 0 ||
+        net_addr_loopback(&wanted.addrs[0]))
+        return 0;
+    for (unsigned i = 0; i < endpoints->listen_count; i++)
+        if (same_host(&endpoints->listen[i], &wanted.addrs[0]))
+            return 0;
+    return err_set(text, EXIT_OPTION, ERR_UNSUPPORTED,
+                   "this host does not listen at the address (moonquay http show iplisten)");
 }
 
 /* "http://localhost:5000/: " in front of text, and who has the port behind it. */
@@ -199,12 +229,12 @@ static void explain(const struct url_prefix *prefix, int code, struct err_text *
 
 int endpoints_add(struct endpoints *endpoints, struct url_prefix *prefix, struct err_text *text)
 {
-    int code = 0;
+    int code = check_listen(endpoints, prefix, text);
 
-    for (int tries = 0; tries < PORT_TRIES; tries++) {
-        struct wanted wanted = wanted_by(prefix);
+    for (int tries = 0; tries < PORT_TRIES && code != ERR_UNSUPPORTED; tries++) {
+        struct wanted wanted = wanted_by(endpoints, prefix);
 
-        code = use_both(endpoints, &wanted, prefix->https, text);
+        code = use_all(endpoints, &wanted, prefix->https, text);
         if (code == 0 && prefix->port == 0)
             url_prefix_set_port(prefix, wanted.addrs[0].port);
         if (code != ERR_IN_USE || prefix->port != 0)
@@ -217,7 +247,7 @@ int endpoints_add(struct endpoints *endpoints, struct url_prefix *prefix, struct
 
 void endpoints_remove(struct endpoints *endpoints, const struct url_prefix *prefix)
 {
-    struct wanted wanted = wanted_by(prefix);
+    struct wanted wanted = wanted_by(endpoints, prefix);
 
     for (unsigned i = 0; i < wanted.count; i++) {
         struct endpoint *endpoint = find(endpoints, &wanted.addrs[i]);
@@ -227,6 +257,69 @@ void endpoints_remove(struct endpoints *endpoints, const struct url_prefix *pref
         endpoint->uses--;
         endpoint->left = endpoints->version;
     }
+}
+
+/* ---- another listen list ---- */
+
+static void use_list(struct endpoints *endpoints, const struct net_addr *listen, unsigned count)
+{
+    memmove(endpoints->listen, listen, count * sizeof(*listen));
+    endpoints->listen_count = count;
+}
+
+struct moving {
+    struct endpoints *endpoints;
+    unsigned moved; /* prefixes that have their new sockets */
+    unsigned left;  /* of those, which lose them again */
+    struct err_text *text;
+    int code;
+};
+
+static void move_one(void *context, const struct url_prefix *prefix)
+{
+    struct moving *moving = context;
+    struct url_prefix copy;
+
+    if (moving->code < 0)
+        return;
+    url_prefix_copy(&copy, prefix);
+    moving->code = endpoints_add(moving->endpoints, &copy, moving->text);
+    moving->moved += moving->code == 0;
+    url_prefix_fini(&copy);
+}
+
+/* Of the list that is in use. */
+static void leave_one(void *context, const struct url_prefix *prefix)
+{
+    struct moving *moving = context;
+
+    if (moving->left == 0)
+        return;
+    moving->left--;
+    endpoints_remove(moving->endpoints, prefix);
+}
+
+int endpoints_listen_on(struct endpoints *endpoints, const struct net_addr *listen, unsigned count,
+                        endpoints_each_fn *each, void *owner, struct err_text *text)
+{
+    struct net_addr before[ENDPOINTS_LISTEN_MOST];
+    unsigned count_before = endpoints->listen_count;
+    struct moving moving = {.endpoints = endpoints, .text = text};
+
+    CHECK(count <= ENDPOINTS_LISTEN_MOST);
+    memcpy(before, endpoints->listen, sizeof(before));
+    use_list(endpoints, listen, count);
+    each(owner, move_one, &moving);
+    moving.left = moving.moved;
+    if (moving.code < 0) {
+        each(owner, leave_one, &moving);
+        use_list(endpoints, before, count_before);
+        return moving.code;
+    }
+    use_list(endpoints, before, count_before);
+    each(owner, leave_one, &moving);
+    use_list(endpoints, listen, count);
+    return 0;
 }
 
 void endpoints_close_unused(struct endpoints *endpoints, unsigned version)

@@ -11,7 +11,8 @@
 #include "net/addr.h"
 #include "route/url_prefix.h"
 
-#define ENDPOINTS_MAX 512
+#define ENDPOINTS_MAX         512
+#define ENDPOINTS_LISTEN_MOST 16
 
 struct endpoint {
     unsigned id; /* never used again */
@@ -30,6 +31,10 @@ struct endpoints {
     struct endpoint *at;
     unsigned count, slots, last_id, version;
     unsigned most; /* for so many there are descriptors; what is left starts workers */
+
+    /* Where prefixes of all addresses are served; none: on all. */
+    struct net_addr listen[ENDPOINTS_LISTEN_MOST];
+    unsigned listen_count;
 };
 
 /*
@@ -44,6 +49,15 @@ int endpoints_add(struct endpoints *endpoints, struct url_prefix *prefix, struct
  * the change which left them, or a later one, holds in all workers.
  */
 void endpoints_remove(struct endpoints *endpoints, const struct url_prefix *prefix);
+
+/* From now on prefixes are served at these addresses: moves those that are there, given by each.
+ * Nothing has changed when it fails. */
+typedef void endpoints_each_fn(void *owner,
+                               void (*visit)(void *context, const struct url_prefix *prefix),
+                               void *context);
+int endpoints_listen_on(struct endpoints *endpoints, const struct net_addr *listen, unsigned count,
+                        endpoints_each_fn *each, void *owner, struct err_text *text);
+
 void endpoints_close_unused(struct endpoints *endpoints, unsigned version);
 void endpoints_close_all(struct endpoints *endpoints);
 

@@ -18,6 +18,7 @@
 
 #include "base/log.h"
 #include "base/mem.h"
+#include "proc/host_state.h"
 #include "proc/runtime_dir.h"
 #include "share/control.h"
 
@@ -145,6 +146,8 @@ int host_perform(struct master *master, struct span asked, struct buf *change, s
     const char *op = pairs_find(asked, "op"), *index = pairs_find(asked, "app");
     unsigned app = index ? (unsigned)strtoul(index, NULL, 10) : TALLY_APPS;
 
+    if (op && strcmp(op, "state") == 0 && pairs_find(asked, "value"))
+        return host_state_change(master, pairs_find(asked, "value"), change, text);
     if (op == NULL || (strcmp(op, "open") != 0 && strcmp(op, "close") != 0))
         return ERR_NOT_FOUND;
     if (app >= TALLY_APPS)
@@ -169,6 +172,7 @@ static int send_first(struct master *master)
     pairs_add_number(&pairs, "gid", master->gid);
     pairs_add_number(&pairs, "host_uid", geteuid());
     pairs_add(&pairs, "log_level", master->apps.settings.log_level);
+    pairs_add(&pairs, "state", host_state_text(master));
     apps_state(&master->apps, &state);
     code = ipc_send(&host->ipc, IPC_CONFIG, 0, buf_span(&pairs), NULL, 0);
     if (code == 0)

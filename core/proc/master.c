@@ -19,6 +19,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "proc/host.h"
+#include "proc/host_state.h"
 #include "proc/master_priv.h"
 #include "proc/share.h"
 #include "proc/status_answer.h"
@@ -29,6 +30,7 @@
 #define WATCH_MOST_MS       1000
 #define KILL_AFTER_DRAIN_MS 2000
 #define ANNOUNCED_ADDRESSES 16
+#define HOST_USER           "moonquay" /* whom a host's workers become, if there is one */
 
 static void end_workers(struct master *master, int64_t ms);
 
@@ -49,9 +51,19 @@ void master_fail(struct master *master, int exit_code, const char *format, ...)
 
 /* ---- user, descriptors */
 
-static int find_user(struct master *master, struct err_text *text)
+/* A host's workers need no file of anybody's: they are nobody when root does not say who. */
+static const char *user_name(const struct master *master)
 {
     const char *name = master->apps.settings.user;
+
+    if (name[0] || master->options->command != COMMAND_HOST || geteuid() != 0)
+        return name;
+    return getpwnam(HOST_USER) ? HOST_USER : "nobody";
+}
+
+static int find_user(struct master *master, struct err_text *text)
+{
+    const char *name = user_name(master);
     const struct passwd *user;
 
     if (name[0] == '\0')
@@ -136,9 +148,12 @@ static void tickets_changed(void *owner)
             slot_send_tickets(master->slots[i]);
 }
 
+/* Those of a host come from its state too, and may change. */
 static int open_certificates(struct master *master, struct err_text *text)
 {
+    bool is_host = master->options->command == COMMAND_HOST;
     const struct certificates_parts parts = {
+        .may_change = is_host,
         .settings = &master->apps.settings,
         .loop = master->loop,
         .changed = certificates_changed,
@@ -147,7 +162,11 @@ static int open_certificates(struct master *master, struct err_text *text)
     };
 
     master->apps.certificates = &master->certificates;
-    return certificates_open(&master->certificates, &parts, text);
+    if (is_host && host_state_open(master, text) < 0)
+        return ERR_INVALID;
+    if (certificates_open(&master->certificates, &parts, text) < 0)
+        return ERR_INVALID;
+    return is_host ? host_state_begin(master, text) : 0;
 }
 
 static int open_addresses(struct master *master, unsigned workers, struct span asked,
@@ -467,6 +486,7 @@ static void clean_up(struct master *master)
     host_stop(master);
     host_reap(master, true);
     host_close(master);
+    host_state_close(master);
     share_close(master);
     endpoints_close_all(&master->endpoints);
     changes_fini(&master->changes);

@@ -16,6 +16,7 @@
 #include "route/tally.h"
 
 struct attachment;
+struct host_state;
 
 #define MAX_WORKERS 1024 /* the range of the setting */
 
@@ -53,6 +54,7 @@ struct host {
     int64_t started_ms;
     int control_fd; /* -1: this is no host */
     char path[108];
+    struct host_state *state; /* NULL before host_state_open */
 };
 
 enum master_state { MASTER_STARTING, MASTER_SERVING, MASTER_STOPPING };

@@ -119,6 +119,12 @@ static int read_config(struct reader *reader, const char *word)
     return reader->config && reader->config[0] ? 0 : usage(reader, "wants a file: ", word);
 }
 
+static int read_path(struct reader *reader, const char *word, size_t name_len, const char **path)
+{
+    *path = value_of(reader, word, name_len);
+    return *path && (*path)[0] ? 0 : usage(reader, "wants a path: ", word);
+}
+
 static int read_option(struct reader *reader, const char *word)
 {
     size_t name_len = strcspn(word, "=");
@@ -132,10 +138,10 @@ static int read_option(struct reader *reader, const char *word)
         reader->options->shares = true;
         return 0;
     }
-    if (span_eq(name, SPAN("--socket")) && reader->options->command == COMMAND_HOST) {
-        reader->options->socket = value_of(reader, word, name_len);
-        return reader->options->socket ? 0 : usage(reader, "wants a path: ", word);
-    }
+    if (reader->options->command == COMMAND_HOST && span_eq(name, SPAN("--socket")))
+        return read_path(reader, word, name_len, &reader->options->socket);
+    if (reader->options->command == COMMAND_HOST && span_eq(name, SPAN("--state")))
+        return read_path(reader, word, name_len, &reader->options->state);
     for (size_t i = 0; i < COUNT(short_forms); i++) {
         const char *value = short_forms[i].value;
         char where[64];
@@ -383,6 +389,8 @@ void options_help(void)
           "moonquay host [options]              has the ports of apps that are processes of their\n"
           "                                     own; options of the server as above\n"
           "    --socket PATH                    where apps find it\n"
+          "    --state FILE                     what it remembers: reservations, certificates,\n"
+          "                                     addresses, timeouts\n"
           "moonquay status [PID]                how a running server of this user is\n"
           "    --json                           for programs\n"
           "    --socket PATH                    the one behind this control socket\n"

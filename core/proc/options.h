@@ -30,6 +30,7 @@ struct options {
     unsigned app_count;
     const char *app;        /* the first of them */
     const char *socket;     /* that a host listens on: --socket; NULL: the usual one */
+    const char *state;      /* its file: --state; likewise */
     bool shares;            /* --share: the apps are attached to a host */
     const char *form;       /* of COMMAND_OPTIONS: "text" and others of settings_print_as */
     char lua_dir[PATH_MAX]; /* where moonquay/init.lua is */

@@ -67,7 +67,8 @@ static int drop_rights(const struct process *process)
 
 static void configure(struct process *process, struct span pairs)
 {
-    const char *level = pairs_find(pairs, "log_level");
+    const char *level = pairs_find(pairs, "log_level"), *state = pairs_find(pairs, "state");
+    struct err_text text;
 
     process->uid = number_of(pairs, "uid");
     process->gid = number_of(pairs, "gid");
@@ -81,6 +82,8 @@ static void configure(struct process *process, struct span pairs)
                                                                  .owner = process,
                                                                  .ask = on_ask,
                                                                  .channel = on_channel});
+    if (state && registrar_load(process->registrar, span_str(state), &text) < 0)
+        log_event(LOG_ERROR, "state_lost", "%s", text.text); /* the master has read it before */
 }
 
 static void renew(struct process *process, const struct ipc_message *message)

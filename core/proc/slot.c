@@ -17,6 +17,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "proc/host.h"
+#include "proc/host_state.h"
 #include "proc/master_priv.h"
 #include "proc/share.h"
 #include "proc/worker.h"
@@ -174,8 +175,6 @@ static void send_secret(struct slot *slot, enum ipc_kind kind,
     const struct certificates *certificates = &slot->master->certificates;
     struct buf pairs = {0};
 
-    if (certificates->count == 0)
-        return;
     add(certificates, &pairs);
     slot_post(slot, kind, 0, buf_span(&pairs));
     buf_wipe(&pairs);
@@ -188,12 +187,14 @@ static void add_tickets(const struct certificates *certificates, struct buf *pai
 
 void slot_send_certificates(struct slot *slot)
 {
-    send_secret(slot, IPC_TLS, certificates_state);
+    if (slot->master->certificates.is_told)
+        send_secret(slot, IPC_TLS, certificates_state);
 }
 
 void slot_send_tickets(struct slot *slot)
 {
-    send_secret(slot, IPC_TICKETS, add_tickets);
+    if (slot->master->certificates.is_watching)
+        send_secret(slot, IPC_TICKETS, add_tickets);
 }
 
 /* ---- messages from the worker */
@@ -203,6 +204,7 @@ void slot_serve(struct slot *slot)
     struct buf state = {0};
 
     apps_state(&slot->master->apps, &state);
+    host_state_describe(slot->master, &state);
     slot_send_logs(slot);
     slot_send_certificates(slot);
     slot_send_tickets(slot);

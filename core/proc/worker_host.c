@@ -101,9 +101,23 @@ static void change_app(struct worker *worker, unsigned index, const char *key, c
     }
 }
 
+static void change_reserved(struct worker *worker, const char *text, bool add)
+{
+    struct url_prefix prefix;
+
+    if (url_prefix_parse(&prefix, span_str(text), NULL) < 0)
+        return;
+    if (add)
+        server_reserve_prefix(worker->server, &prefix);
+    else
+        server_release_prefix(worker->server, &prefix);
+    url_prefix_fini(&prefix);
+}
+
 void worker_host_change(struct worker *worker, struct span pairs)
 {
     const size_t server_scope = strlen(IPC_SERVER_SCOPE);
+    const size_t reserved_scope = strlen(IPC_RESERVED_SCOPE);
     const char *key, *value;
 
     while (pairs_next(&pairs, &key, &value)) {
@@ -112,6 +126,10 @@ void worker_host_change(struct worker *worker, struct span pairs)
 
         if (strncmp(key, IPC_SERVER_SCOPE, server_scope) == 0) {
             worker_change_server(worker, key + server_scope, value);
+            continue;
+        }
+        if (strncmp(key, IPC_RESERVED_SCOPE, reserved_scope) == 0) {
+            change_reserved(worker, value, strcmp(key + reserved_scope, IPC_ADD_PREFIX) == 0);
             continue;
         }
         index = (unsigned)strtoul(key, &rest, 10);

@@ -53,6 +53,9 @@ enum ipc_kind {
 #define IPC_CLOSE_APP "close"
 #define IPC_APP_OWNER "uid"
 
+/* There prefixes may be kept for somebody: "reserved:+" and "reserved:-". */
+#define IPC_RESERVED_SCOPE "reserved:"
+
 enum { IPC_LOG_ERROR = 1, IPC_LOG_ACCESS = 2, IPC_LOG_HTTP_ERROR = 4 };
 
 #endif

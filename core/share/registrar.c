@@ -12,7 +12,6 @@
 #include "base/err.h"
 #include "base/mem.h"
 #include "server/settings.h"
-#include "share/state.h"
 
 #define ACCEPT_BATCH 16
 
@@ -88,63 +87,11 @@ void registrar_replied(struct registrar *registrar, unsigned number, const char 
     CHECK(question && question->number == number);
     if (question->kind == QUESTION_OPEN)
         attach_opened(registrar, question, wrong, result);
+    else if (question->kind == QUESTION_STATE)
+        state_answered(registrar, question, wrong, result);
     else if (question->kind != QUESTION_OTHER)
         changed(registrar, question, wrong, result);
     mem_free(question);
-}
-
-/* ---- reservations ---- */
-
-static void ask_value(struct registrar *registrar, const char *op, const char *value)
-{
-    struct buf pairs = {0};
-
-    pairs_add(&pairs, "op", op);
-    pairs_add(&pairs, "value", value);
-    registrar_ask(registrar, &(struct question){.program = NULL}, buf_span(&pairs));
-    buf_fini(&pairs);
-}
-
-static void ask_save(struct registrar *registrar)
-{
-    struct buf text = {0};
-
-    state_write(&registrar->reservations, &text);
-    buf_append(&text, SPAN("\0"));
-    ask_value(registrar, "save", buf_span(&text).at);
-    buf_fini(&text);
-}
-
-int registrar_load(struct registrar *registrar, struct span state, struct err_text *text)
-{
-    int code = state_read(&registrar->reservations, state, text);
-
-    for (size_t i = 0; i < registrar->reservations.count; i++)
-        ask_value(registrar, "reserve", registrar->reservations.at[i].prefix.text);
-    return code;
-}
-
-int registrar_reserve(struct registrar *registrar, const struct reservation_wish *wish,
-                      struct err_text *text)
-{
-    int code = reservations_add(&registrar->reservations, wish, text);
-
-    if (code < 0)
-        return code;
-    ask_value(registrar, "reserve", wish->url);
-    ask_save(registrar);
-    return 0;
-}
-
-int registrar_release(struct registrar *registrar, const char *url, struct err_text *text)
-{
-    int code = reservations_remove(&registrar->reservations, url, text);
-
-    if (code < 0)
-        return code;
-    ask_value(registrar, "release", url);
-    ask_save(registrar);
-    return 0;
 }
 
 /* ---- life ---- */
@@ -156,6 +103,7 @@ struct registrar *registrar_new(const struct registrar_parts *parts)
 
     registrar->parts = *parts;
     list_init(&registrar->programs);
+    list_init(&registrar->deferred);
     list_init(&registrar->questions);
     if (getrandom(&from, sizeof(from), 0) != sizeof(from))
         from = (uint32_t)getpid();
@@ -183,7 +131,10 @@ void registrar_free(struct registrar *registrar)
     }
     while ((node = list_take(&registrar->questions)) != NULL)
         mem_free(LIST_OWNER(node, struct question, node));
-    reservations_fini(&registrar->reservations);
+    state_forget(registrar, NULL);
+    state_fini(&registrar->state);
+    buf_fini(&registrar->good);
+    buf_fini(&registrar->wished);
     mem_free(registrar);
 }
 

@@ -24,9 +24,8 @@ struct registrar_parts {
     /*
      * One answer by registrar_replied comes for each, in order. op=open (app=N, value=NAME, uid=U,
      * set:KEY=VALUE …, and +=PREFIX for each) makes or changes an app as a whole; op=close (app=N);
-     * op=set, listen, unlisten (app=N, key, value, place) as a running app asks. op=reserve,
-     * release (value=URL): a prefix is kept for somebody, or no more. op=save (value=TEXT): of the
-     * state file, behind each of these two.
+     * op=set, listen, unlisten (app=N, key, value, place) as a running app asks. op=state
+     * (value=TEXT): all that the host remembers (share/state.h) shall be as in this text.
      */
     void (*ask)(void *owner, unsigned number, struct span pairs);
 
@@ -36,8 +35,7 @@ struct registrar_parts {
 struct registrar *registrar_new(const struct registrar_parts *parts);
 void registrar_free(struct registrar *registrar);
 
-/* The text of the state file; before anything else. ERR_INVALID and what is wrong in it. The master
- * is asked to reserve what is reserved. */
+/* The state that is in force; before anything else. ERR_INVALID and what is wrong in it. */
 int registrar_load(struct registrar *registrar, struct span state, struct err_text *text);
 
 /* The apps that are in force ("N:open" and "N:uid" and "N:+" pairs): nobody is attached to them
@@ -48,8 +46,8 @@ void registrar_resume(struct registrar *registrar, struct span apps);
 /* Takes the listening control socket: programs are heard from now on. */
 void registrar_listen(struct registrar *registrar, int fd);
 
-/* Reserves a URL, or ends that; the errors of reservations_add and reservations_remove. Apps that
- * are registered already stay. */
+/* Reserves a URL, or ends that; the errors of reservations_add and reservations_remove, ERR_STATE
+ * while the master is asked for another change. Apps that are registered already stay. */
 int registrar_reserve(struct registrar *registrar, const struct reservation_wish *wish,
                       struct err_text *text);
 int registrar_release(struct registrar *registrar, const char *url, struct err_text *text);

@@ -30,7 +30,8 @@ static int may_register(const struct program *program, const struct url_prefix *
                         struct err_text *text)
 {
     const struct registrar *registrar = program->registrar;
-    const struct reservation *reservation = reservations_find(&registrar->reservations, prefix);
+    const struct reservation *reservation =
+        reservations_find(&registrar->state.reservations, prefix);
     uid_t uid = program->caller.uid;
 
     if (reservation) {

@@ -11,6 +11,7 @@
 #include "route/tally.h"
 #include "share/control.h"
 #include "share/registrar.h"
+#include "share/state.h"
 
 #define HOST_SLOTS 1024u
 
@@ -53,7 +54,8 @@ enum question_kind {
     QUESTION_OPEN,
     QUESTION_SET,
     QUESTION_LISTEN,
-    QUESTION_UNLISTEN
+    QUESTION_UNLISTEN,
+    QUESTION_STATE,
 };
 
 /* What the master has been asked, in order. */
@@ -75,7 +77,11 @@ struct registrar {
     unsigned last_question;
     uint64_t last_process;
     struct shared apps[TALLY_APPS];
-    struct reservations reservations;
+    struct state state;
+    struct buf good;        /* its text, as it is in force */
+    struct buf wished;      /* likewise, as the master is asked to make it */
+    bool is_changing;       /* the state, and it is not answered yet: nobody else may */
+    struct list deferred;   /* who wants to change it too */
     bool slots[HOST_SLOTS]; /* in which a worker serves */
 };
 
@@ -86,6 +92,24 @@ void registrar_ask(struct registrar *registrar, const struct question *like, str
 
 /* Forgets an app of the host, and has the master forget it. */
 void registrar_ask_close(struct registrar *registrar, unsigned app);
+
+/* ---- registrar_state.c */
+
+/* Edits registrar->state as the pairs say; 0 or why not. */
+typedef int state_edit_fn(struct registrar *registrar, struct program *program, struct span pairs,
+                          struct err_text *text);
+
+/* Has the state edited when nobody else changes it, and put in force; the program gets the answer
+ * under number. */
+void registrar_edit(struct registrar *registrar, struct program *program, unsigned number,
+                    state_edit_fn *edit, struct span pairs);
+
+/* The master's answer. */
+void state_answered(struct registrar *registrar, const struct question *question, const char *wrong,
+                    struct span result);
+
+/* What the program (NULL: anybody) has not had its turn for is dropped. */
+void state_forget(struct registrar *registrar, const struct program *program);
 
 /* ---- registrar_program.c */
 

@@ -110,6 +110,7 @@ void program_end(struct program *program)
     struct registrar *registrar = program->registrar;
 
     attach_end(program, true);
+    state_forget(registrar, program);
     for (struct list *node = registrar->questions.next; node != &registrar->questions;
          node = node->next)
         if (LIST_OWNER(node, struct question, node)->program == program)

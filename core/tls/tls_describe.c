@@ -239,6 +239,8 @@ static void describe_number(struct tls_description *description, X509 *cert)
               description->serial, sizeof(description->serial));
     X509_digest(cert, EVP_sha256(), digest, NULL);
     write_hex(digest, 32, description->fingerprint, sizeof(description->fingerprint));
+    X509_digest(cert, EVP_sha1(), digest, NULL);
+    write_hex(digest, 20, description->thumbprint, sizeof(description->thumbprint));
 }
 
 static void describe_key(struct tls_description *description, X509 *cert)

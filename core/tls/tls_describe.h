@@ -16,6 +16,7 @@
 
 #define TLS_SERIAL_ROOM      129 /* 2 digits a byte; RFC 5280 allows 20 bytes, others made more */
 #define TLS_FINGERPRINT_ROOM 65  /* 32 bytes */
+#define TLS_THUMBPRINT_ROOM  41  /* 20 bytes */
 
 struct tls_names {
     char **texts;
@@ -26,6 +27,7 @@ struct tls_description {
     char *subject, *issuer;                 /* as RFC 4514 writes them: "CN=localhost,O=Example" */
     char serial[TLS_SERIAL_ROOM];           /* hexadecimal, lower case; cut when it is longer */
     char fingerprint[TLS_FINGERPRINT_ROOM]; /* SHA-256 of the whole, hexadecimal, lower case */
+    char thumbprint[TLS_THUMBPRINT_ROOM];   /* SHA-1, by which Windows names certificates */
     char key_type[TLS_KEY_TYPE];            /* as tls_cert_key_type */
     unsigned key_bits;
     int64_t not_before, not_after; /* seconds since 1970; the last second is part of it */

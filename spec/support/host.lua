@@ -6,12 +6,14 @@ local host = {}
 local Host = {}
 Host.__index = Host
 
---- Starts a host and waits until it serves. options: workers (2), options (words).
+--- Starts a host and waits until it serves. options: workers (2), options (words), state (path of
+-- its file; one of its own).
 function host.start(options)
   options = options or {}
   local self = setmetatable({ temp = temp.dir() }, Host)
   self.socket = self.temp.path .. "/host.sock"
-  local words = { "--socket", self.socket, "--workers", tostring(options.workers or 2), "--no-dev" }
+  self.state = options.state or self.temp.path .. "/host.json"
+  local words = { "--socket", self.socket, "--state", self.state, "--workers", tostring(options.workers or 2), "--no-dev" }
   table.move(options.options or {}, 1, #(options.options or {}), #words + 1, words)
   self.server = server.start({ command = "host", bare = true, ready = false, options = words })
   self.server:await("started [^\n]*host at")
@@ -19,16 +21,17 @@ function host.start(options)
 end
 
 --- Attaches an app: text makes handlers of `app`, which is at http://localhost:PORT/PREFIX/; port 0
--- (default) is any. Returns its server; with ready = false before it serves.
+-- (default) is any; or at those of options.prefixes. Returns its server; with ready = false before
+-- it serves.
 function Host:app(text, options)
   options = options or {}
-  local prefix = ("http://localhost:%d/%s"):format(options.port or 0,
-    options.prefix and options.prefix .. "/" or "")
+  local prefixes = options.prefixes or { ("http://localhost:%d/%s"):format(options.port or 0,
+    options.prefix and options.prefix .. "/" or "") }
   return server.start({
     app = ([[
 local app = require("moonquay").app({ url_prefixes = { "%s" } })
 %s
-return app]]):format(prefix, text),
+return app]]):format(table.concat(prefixes, '", "'), text),
     bare = true,
     ready = options.ready,
     options = { "--share", "--workers", tostring(options.workers or 1), "--no-dev" },

@@ -20,7 +20,7 @@ describe("a reservation", function()
     dir:remove()
   end)
 
-  -- What the master was asked last: "op value".
+  -- What the master was asked last: "op value", for the state what is reserved in it.
   local function asked()
     local all = {}
     for _, question in ipairs(registrar:asked()) do
@@ -28,8 +28,13 @@ describe("a reservation", function()
       for _, pair in ipairs(question.pairs) do
         found[pair[1]] = pair[2]
       end
-      all[#all + 1] = found.op .. " " .. (found.op == "save" and "all" or found.value or "")
-      saved = found.op == "save" and found.value or saved
+      local value = found.value
+      if found.op == "state" then
+        saved, value = found.value, {}
+        for url in saved:gmatch('"url": "([^"]+)"') do value[#value + 1] = url end
+        value = table.concat(value, " ")
+      end
+      all[#all + 1] = found.op .. " " .. (value or "")
       registrar:reply(question.number, nil, "+\0http://a/\0")
     end
     return all
@@ -49,17 +54,29 @@ describe("a reservation", function()
     end
   end
 
+  -- The master finds no fault.
+  local function reserve(wish)
+    local ok, why, code = registrar:reserve(wish)
+    if ok then asked() end
+    return ok, why, code
+  end
+
+  local function release(url)
+    assert(registrar:release(url))
+    asked()
+  end
+
   it("is told to the master, and so is its end", function()
     assert.is_true(registrar:reserve({ url = "http://+:8080/shop/", user = "#" .. US }))
-    assert.same({ "reserve http://+:8080/shop/", "save all" }, asked())
+    assert.same({ "state http://+:8080/shop/" }, asked())
     assert.is_true(registrar:release("http://+:8080/SHOP/"))
-    assert.same({ "release http://+:8080/SHOP/", "save all" }, asked())
+    assert.same({ "state " }, asked())
     assert.same({ nil, "http://+:8080/shop/ is not reserved", "not_found" },
       { registrar:release("http://+:8080/shop/") })
   end)
 
   it("lets its user register at and below it, whole segments, in its bucket", function()
-    registrar:reserve({ url = "http://+:8080/shop/", user = "#" .. US })
+    reserve({ url = "http://+:8080/shop/", user = "#" .. US })
     assert.is_nil(refused("http://+:8080/shop/"))
     assert.is_nil(refused("http://+:8080/Shop/cart/"))
     if US ~= 0 then
@@ -71,45 +88,45 @@ describe("a reservation", function()
   end)
 
   it("keeps everybody else out, root too", function()
-    registrar:reserve({ url = "http://localhost:8080/", user = "#" .. OTHER })
+    reserve({ url = "http://localhost:8080/", user = "#" .. OTHER })
     assert.equal(("http://localhost:8080/a/: user %d may not register it: http://localhost:8080/ "
       .. "is reserved for user:#%d"):format(US, OTHER), refused("http://localhost:8080/a/"))
   end)
 
   it("decides by the longest path", function()
-    registrar:reserve({ url = "http://localhost:8080/", user = "#" .. OTHER })
-    registrar:reserve({ url = "http://localhost:8080/ours/", user = "#" .. US })
-    registrar:reserve({ url = "http://localhost:8080/ours/theirs/", user = "#" .. OTHER })
+    reserve({ url = "http://localhost:8080/", user = "#" .. OTHER })
+    reserve({ url = "http://localhost:8080/ours/", user = "#" .. US })
+    reserve({ url = "http://localhost:8080/ours/theirs/", user = "#" .. OTHER })
     assert.truthy(refused("http://localhost:8080/x/"))
     assert.is_nil(refused("http://localhost:8080/ours/x/"))
     assert.truthy(refused("http://localhost:8080/ours/theirs/x/"))
   end)
 
   it("says nothing about other buckets (reference section 2.4)", function()
-    registrar:reserve({ url = "http://+:8080/", user = "#" .. OTHER })
+    reserve({ url = "http://+:8080/", user = "#" .. OTHER })
     assert.is_nil(refused("http://localhost:8080/"))
   end)
 
   it("can be for a group", function()
-    registrar:reserve({ url = "http://localhost:8080/", group = "#" .. sys.getegid() })
-    registrar:reserve({ url = "http://localhost:8081/", group = "#99999" })
+    reserve({ url = "http://localhost:8080/", group = "#" .. sys.getegid() })
+    reserve({ url = "http://localhost:8081/", group = "#99999" })
     assert.is_nil(refused("http://localhost:8080/"))
     assert.truthy(refused("http://localhost:8081/"):find("group:#99999", 1, true))
   end)
 
   it("names users and groups", function()
-    assert.is_true(registrar:reserve({ url = "http://a:1/", user = "root" }))
-    assert.is_true(registrar:reserve({ url = "http://b:1/", group = "root" }))
+    assert.is_true(reserve({ url = "http://a:1/", user = "root" }))
+    assert.is_true(reserve({ url = "http://b:1/", group = "root" }))
   end)
 
   it("without listen lets nobody register", function()
-    registrar:reserve({ url = "http://localhost:8080/", user = "#" .. US, listen = false,
+    reserve({ url = "http://localhost:8080/", user = "#" .. US, listen = false,
       delegate = true })
     assert.truthy(refused("http://localhost:8080/"):find("who may only reserve below", 1, true))
   end)
 
   it("for the overflow uid is for nobody", function()
-    registrar:reserve({ url = "http://localhost:8080/", user = "#65534" })
+    reserve({ url = "http://localhost:8080/", user = "#65534" })
     assert.truthy(refused("http://localhost:8080/"))
   end)
 
@@ -121,17 +138,16 @@ describe("a reservation", function()
     end
 
     it("is there again after a restart", function()
-      registrar:reserve({ url = "http://+:8080/caf\u{e9}/", user = "#" .. US })
-      registrar:reserve({ url = "http://localhost:8080/", group = "#7", listen = false,
+      reserve({ url = "http://+:8080/caf\u{e9}/", user = "#" .. US })
+      reserve({ url = "http://localhost:8080/", group = "#7", listen = false,
         delegate = true })
       asked()
       local before = saved
       assert.is_true(load(before))
-      assert.same({ "reserve http://+:8080/caf\u{e9}/", "reserve http://localhost:8080/" },
-        asked())
+      assert.same({}, asked())
       assert.truthy(refused("http://localhost:8080/"):find("group:#7, who may only", 1, true))
-      registrar:release("http://localhost:8080/")
-      registrar:reserve({ url = "http://localhost:8080/", group = "#7", listen = false,
+      release("http://localhost:8080/")
+      reserve({ url = "http://localhost:8080/", group = "#7", listen = false,
         delegate = true })
       asked()
       assert.equal(before, saved)
@@ -160,8 +176,21 @@ describe("a reservation", function()
       { good:format('{"url": "http://b:1/", "user": 5}'), "line 5: Expected string" },
       { good:format('{"url": "http://b:1/", "user": "root", "lsten": true}'), "line 5: 1 object" },
       { good:format('{"url": "http://b:1/", "user": "root", "listen": 1}'), "line 5: Expected" },
-      { good:format('{"user": "url"}'), "urlacl: record 2: Object item not found: url" },
-      { good:format("7"), "urlacl: record 2: Expected object" },
+      { good:format('{"user": "url"}'), "line 5: Object item not found: url" },
+      { good:format("7"), "line 5: Expected object" },
+      { good:format("[[[{}]]]"), "line 5: Expected object" },
+      { '{"x": "\\"[{", "version": 1}', "line 1: 1 object item(s) left unpacked: x" },
+      { '{"version": 1, "sslcert": [{"ipport": "1.2.3.4:1", "cert": "/a", "key": "/b"},\n{"a": 1}]}',
+        "line 2: a: no such key" },
+      { '{"version": 1, "sslcert": [5]}', "line 1: a certificate is an object" },
+      { '{"version": 1, "sslcert": [{"ipport": 5}]}', "line 1: ipport must be a text" },
+      { '{"version": 1, "iplisten": "1.2.3.4"}', "iplisten must be a list" },
+      { '{"version": 1, "iplisten": ["1.2.3.4",\n5]}', "line 2: an address is a text" },
+      { '{"version": 1, "iplisten": ["::1",\n"[::1]"]}', "line 2: [::1] is in the list already" },
+      { '{"version": 1, "iplisten": ["localhost"]}', "line 1: ipaddress=localhost: must be" },
+      { '{"version": 1, "timeout": {"headerwaittimeout": 65536}}', "timeout: must be seconds" },
+      { '{"version": 1, "timeout": {"headerwaittimeout": "5"}}', "timeout: Expected integer" },
+      { '{"version": 1, "timeout": {"header": 5}}', "timeout: 1 object item(s) left" },
     }) do
       it("is refused: " .. case[2], function()
         local ok, why = load(case[1])
@@ -195,9 +224,9 @@ describe("a reservation", function()
     }
     for i, case in ipairs(cases) do
       it(i .. ": " .. case[2], function()
-        registrar:reserve({ url = "http://TAKEN:80/", user = "root" })
+        reserve({ url = "http://TAKEN:80/", user = "root" })
         asked()
-        local ok, why, code = registrar:reserve(case[1])
+        local ok, why, code = reserve(case[1])
         assert.is_nil(ok)
         assert.truthy(why:find(case[2], 1, true), why)
         assert.equal(case[3], code)

@@ -1,0 +1,318 @@
+/*
+ * A change is judged and prepared as far as it can fail, then written to disk, and only then told:
+ * what holds is what a restart would find.
+ */
+#include "proc/host_state.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "base/mem.h"
+#include "proc/cert_store.h"
+#include "proc/master_priv.h"
+#include "proc/state_file.h"
+#include "share/state.h"
+
+#define STORE_NAME "certificates"
+
+struct host_state {
+    struct state_file file;
+    struct state state;
+    struct buf text;                            /* of it, ended by a NUL */
+    char store[PATH_MAX];                       /* of certificates that are named by their digest */
+    int64_t header_wait_ms, idle_connection_ms; /* of the settings, where the state says nothing */
+};
+
+/* ---- certificates ---- */
+
+static int add_binding(const struct host_state *host, const struct sslcert *record, struct buf *all,
+                       struct err_text *text)
+{
+    const char *hash = record->text[SSLCERT_CERTHASH];
+    struct cert_store_entry entry;
+    int code = hash ? cert_store_find(host->store, hash, &entry, text) : 0;
+
+    if (code < 0)
+        return code;
+    if (buf_len(all) > 0)
+        buf_append(all, SPAN(";"));
+    sslcert_binding(record, hash ? entry.certificate : record->text[SSLCERT_CERT],
+                    hash ? entry.key : record->text[SSLCERT_KEY], all);
+    return 0;
+}
+
+static int judge_one(const struct master *master, const struct sslcert *record,
+                     struct err_text *text)
+{
+    struct buf one = {0};
+    int code = add_binding(master->host.state, record, &one, text);
+
+    buf_append(&one, SPAN("\0"));
+    if (code == 0)
+        code = certificates_judge(&master->certificates, buf_span(&one).at, text);
+    buf_fini(&one);
+    return code;
+}
+
+/* Those of the settings, then those of the state but for some. */
+static int use_some(struct master *master, const struct sslcerts *records, const bool *skipped,
+                    struct err_text *text)
+{
+    struct buf all = {0};
+    int code = 0;
+
+    buf_append(&all, span_str(master->apps.settings.tls));
+    for (size_t i = 0; i < records->count && code == 0; i++)
+        if (!skipped[i])
+            code = add_binding(master->host.state, &records->at[i], &all, text);
+    buf_append(&all, SPAN("\0"));
+    if (code == 0)
+        code = certificates_use(&master->certificates, buf_span(&all).at, text);
+    buf_fini(&all);
+    return code;
+}
+
+/*
+ * A record that was there before and cannot be used any more, because its file has gone say, is
+ * left out: it must not keep the others from being served. A new one must be right.
+ */
+static int use_certificates(struct master *master, const struct sslcerts *before,
+                            const struct sslcerts *records, struct err_text *text)
+{
+    bool skipped[SSLCERTS_MOST] = {false};
+    struct err_text why;
+
+    if (use_some(master, records, skipped, text) == 0)
+        return 0;
+    for (size_t i = 0; i < records->count; i++) {
+        const struct sslcert *record = &records->at[i];
+        int code = judge_one(master, record, &why);
+
+        if (code < 0 && !sslcerts_have(before, record)) {
+            *text = why;
+            return code;
+        }
+        skipped[i] = code < 0;
+        if (code < 0)
+            log_event(LOG_ERROR, "certificate_unused", "%.300s: %s", sslcert_place(record),
+                      why.text);
+    }
+    return use_some(master, records, skipped, text);
+}
+
+static void tell_certificates(struct master *master)
+{
+    for (unsigned i = 0; i < master->slot_count; i++)
+        if (master->slots[i]->told) {
+            slot_send_certificates(master->slots[i]);
+            slot_send_tickets(master->slots[i]);
+        }
+}
+
+/* ---- reservations ---- */
+
+static bool is_in(const struct reservations *list, const struct url_prefix *prefix)
+{
+    for (size_t i = 0; i < list->count; i++)
+        if (url_prefix_equal(&list->at[i].prefix, prefix))
+            return true;
+    return false;
+}
+
+/* A port carries one scheme (reference section 2.4). */
+static int check_schemes(const struct master *master, const struct state *wish,
+                         struct err_text *text)
+{
+    for (size_t i = 0; i < wish->reservations.count; i++) {
+        const struct url_prefix *prefix = &wish->reservations.at[i].prefix;
+
+        if (prefix_table_port(master->apps.prefixes, !prefix->https, prefix->port))
+            return err_set(text, EXIT_OPTION, ERR_STATE, "%.300s: port %u carries %s already",
+                           prefix->text, prefix->port, prefix->https ? "http" : "https");
+    }
+    return 0;
+}
+
+static void tell_missing(const struct reservations *from, const struct reservations *in,
+                         const char *key, struct buf *change)
+{
+    for (size_t i = 0; i < from->count; i++)
+        if (in == NULL || !is_in(in, &from->at[i].prefix)) {
+            buf_append(change, SPAN(IPC_RESERVED_SCOPE));
+            pairs_add(change, key, from->at[i].prefix.text);
+        }
+}
+
+/* ---- timeouts ---- */
+
+static int64_t header_wait_ms(const struct host_state *host, const struct state *state)
+{
+    return state->header_wait_s ? (int64_t)state->header_wait_s * 1000 : host->header_wait_ms;
+}
+
+static int64_t idle_connection_ms(const struct host_state *host, const struct state *state)
+{
+    return state->idle_connection_s ? (int64_t)state->idle_connection_s * 1000
+                                    : host->idle_connection_ms;
+}
+
+/* ---- changes ---- */
+
+static bool same_listen(const struct state *a, const struct state *b)
+{
+    return a->listen_count == b->listen_count &&
+           memcmp(a->listen, b->listen, a->listen_count * sizeof(a->listen[0])) == 0;
+}
+
+/* What can fail: sockets and files. On failure from is in force again. */
+static int prepare(struct master *master, const struct state *from, const struct state *to,
+                   struct err_text *text)
+{
+    struct err_text ignored;
+    int code = 0;
+
+    if (!same_listen(from, to))
+        code =
+            apps_listen_on(&master->apps, &master->endpoints, to->listen, to->listen_count, text);
+    if (code < 0 || sslcerts_equal(&from->sslcerts, &to->sslcerts))
+        return code;
+    code = use_certificates(master, &from->sslcerts, &to->sslcerts, text);
+    if (code < 0 && !same_listen(from, to))
+        apps_listen_on(&master->apps, &master->endpoints, from->listen, from->listen_count,
+                       &ignored);
+    return code;
+}
+
+static void put_in_force(struct master *master, struct state *wish, struct span content,
+                         struct buf *change)
+{
+    struct host_state *host = master->host.state;
+
+    if (!sslcerts_equal(&host->state.sslcerts, &wish->sslcerts))
+        tell_certificates(master);
+    tell_missing(&host->state.reservations, &wish->reservations, IPC_DROP_PREFIX, change);
+    tell_missing(&wish->reservations, &host->state.reservations, IPC_ADD_PREFIX, change);
+    apps_use_timeouts(&master->apps, header_wait_ms(host, wish), idle_connection_ms(host, wish),
+                      change);
+    state_fini(&host->state);
+    host->state = *wish;
+    *wish = (struct state){0};
+    buf_fini(&host->text);
+    buf_append(&host->text, content);
+    buf_append(&host->text, SPAN("\0"));
+}
+
+int host_state_change(struct master *master, const char *wish, struct buf *change,
+                      struct err_text *text)
+{
+    struct host_state *host = master->host.state;
+    struct state state = {0};
+    struct err_text ignored;
+    int code = state_read(&state, span_str(wish), text);
+
+    if (code == 0)
+        code = check_schemes(master, &state, text);
+    if (code == 0)
+        code = prepare(master, &host->state, &state, text);
+    if (code == 0) {
+        code = state_file_save(&host->file, span_str(wish), text);
+        if (code < 0)
+            prepare(master, &state, &host->state, &ignored);
+    }
+    if (code == 0) {
+        put_in_force(master, &state, span_str(wish), change);
+        state_file_is_good(&host->file, span_str(wish));
+    }
+    state_fini(&state);
+    return code;
+}
+
+/* ---- life ---- */
+
+static int read_state(struct host_state *host, const char *path, struct err_text *text)
+{
+    struct err_text why;
+    int code = state_file_open(&host->file, path, &host->text, text);
+
+    if (code < 0)
+        return code;
+    code = state_read(&host->state, buf_span(&host->text), &why);
+    if (code < 0)
+        return err_set(text, why.exit_code, code,
+                       "%.400s: %.400s; what was right last is in %s.good", path, why.text,
+                       strrchr(path, '/') ? strrchr(path, '/') + 1 : path);
+    state_file_is_good(&host->file, buf_span(&host->text));
+    buf_append(&host->text, SPAN("\0"));
+    return 0;
+}
+
+static void place_store(struct host_state *host, const char *path)
+{
+    const char *slash = strrchr(path, '/');
+
+    snprintf(host->store, sizeof(host->store), "%.*s" STORE_NAME,
+             slash ? (int)(slash - path + 1) : 0, path);
+}
+
+int host_state_open(struct master *master, struct err_text *text)
+{
+    const struct settings *settings = &master->apps.settings;
+    struct host_state *host = mem_zalloc(sizeof(*host));
+    const char *path = master->options->state;
+    struct buf ignored = {0};
+    char usual[PATH_MAX];
+    int code = path ? 0 : state_file_default(usual, text);
+
+    master->host.state = host;
+    host->file.lock_fd = -1;
+    host->header_wait_ms = settings->timeout_header_wait_ms;
+    host->idle_connection_ms = settings->timeout_idle_connection_ms;
+    if (path == NULL)
+        path = usual;
+    if (code == 0)
+        code = read_state(host, path, text);
+    if (code < 0)
+        return code;
+    place_store(host, path);
+    memcpy(master->endpoints.listen, host->state.listen, sizeof(host->state.listen));
+    master->endpoints.listen_count = host->state.listen_count;
+    apps_use_timeouts(&master->apps, header_wait_ms(host, &host->state),
+                      idle_connection_ms(host, &host->state), &ignored);
+    buf_fini(&ignored);
+    return 0;
+}
+
+int host_state_begin(struct master *master, struct err_text *text)
+{
+    const struct host_state *host = master->host.state;
+
+    const struct sslcerts *records = &host->state.sslcerts;
+
+    return records->count ? use_certificates(master, records, records, text) : 0;
+}
+
+void host_state_close(struct master *master)
+{
+    struct host_state *host = master->host.state;
+
+    if (host == NULL)
+        return;
+    state_file_close(&host->file);
+    state_fini(&host->state);
+    buf_fini(&host->text);
+    mem_free(host);
+    master->host.state = NULL;
+}
+
+const char *host_state_text(const struct master *master)
+{
+    return buf_span(&master->host.state->text).at;
+}
+
+void host_state_describe(const struct master *master, struct buf *pairs)
+{
+    if (master->host.state)
+        tell_missing(&master->host.state->state.reservations, NULL, IPC_ADD_PREFIX, pairs);
+}

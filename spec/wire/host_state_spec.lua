@@ -1,0 +1,139 @@
+-- What a host remembers: its state file, and what of it is in force after a start.
+local certs = require("spec.support.certs")
+local client = require("spec.support.client")
+local hosts = require("spec.support.host")
+local peer = require("spec.support.peer")
+local secure = require("spec.support.secure")
+local server = require("spec.support.server")
+local sys = require("moonquay.probe").sys
+local temp = require("spec.support.temp")
+
+describe("the state of a host", function()
+  local dir
+
+  before_each(function()
+    dir = temp.dir()
+  end)
+
+  after_each(function()
+    server.stop_all()
+    dir:remove()
+  end)
+
+  local function start(state)
+    return hosts.start({ state = dir:write("host.json", state) })
+  end
+
+  local function get(address, port, path)
+    local connection = client.connect(address, port, { deadline = 30 })
+    connection:send(("GET %s HTTP/1.1\r\nHost: localhost\r\n\r\n"):format(path))
+    local response = connection:response()
+    connection:close()
+    return response.status == 200 and response.body or response.status
+  end
+
+  it("keeps a URL for somebody who is not there: 503, and it hides others", function()
+    local port, other = secure.free_port(), secure.free_port()
+    local host = start(([[{"version": 1, "urlacl": [
+      {"url": "http://localhost:%d/kept/", "user": "#12345"},
+      {"url": "http://localhost:%d/", "user": "#12345"}]}]]):format(port, other))
+    host:app("app:get('/*rest', function() return 'here' end)", { port = port })
+    assert.equal("here", get("127.0.0.1", port, "/other"))
+    assert.equal("here", get("127.0.0.1", port, "/keptx"))
+    assert.equal(503, get("127.0.0.1", port, "/kept"))
+    assert.equal(503, get("127.0.0.1", port, "/kept/x"))
+    local refused = host:app("", { port = other, ready = false })
+    assert.same({ exit = 77 }, refused:wait(10))
+    assert.truthy(refused:stderr():find("is reserved for user:#12345", 1, true))
+  end)
+
+  for _, case in ipairs({
+    { "no JSON", "{", "host.json: line 1: " },
+    { "an unknown record", '{"version": 1,\n"urlacl": [\n{"url": "x"}]}', "host.json: line 3: " },
+    { "another version", '{"version": 2}', "host.json: version 2" },
+  }) do
+    it("that is broken stops the start with the line: " .. case[1], function()
+      local path = dir:write("host.json", case[2])
+      dir:write("host.json.good", "what was right")
+      local result = server.run({ "host", "--socket", dir.path .. "/s", "--state", path })
+      assert.equal(78, result.status)
+      assert.truthy(result.stderr:find(case[3], 1, true), result.stderr)
+      assert.truthy(result.stderr:find("what was right last is in host.json.good", 1, true))
+      assert.equal(1, select(2, result.stderr:gsub("\n", "\n")))
+      assert.equal("what was right", dir:read("host.json.good"))
+    end)
+  end
+
+  it("that was right is there once more beside it", function()
+    local text = '{"version": 1, "urlacl": []}'
+    assert.equal(0, start(text):stop())
+    assert.equal(text, dir:read("host.json.good"))
+  end)
+
+  it("is one host's alone", function()
+    local host = start('{"version": 1}')
+    local second = server.run({ "host", "--socket", dir.path .. "/s2", "--state", host.state })
+    assert.equal(69, second.status)
+    assert.truthy(second.stderr:find("another host has this state file", 1, true))
+    assert.equal(0, host:stop())
+  end)
+
+  it("is not believed when others may write it", function()
+    local path = dir:write("host.json", '{"version": 1}')
+    assert(os.execute("chmod 666 " .. path))
+    local result = server.run({ "host", "--socket", dir.path .. "/s", "--state", path })
+    assert.equal(77, result.status)
+    assert.truthy(result.stderr:find("others may write it", 1, true))
+  end)
+
+  it("says where the host listens", function()
+    local port = secure.free_port()
+    local host = start('{"version": 1, "iplisten": ["127.0.0.2"]}')
+    host:app("app:get('/', function() return 'here' end)",
+      { prefixes = { ("http://*:%d/"):format(port) } })
+    assert.equal("here", get("127.0.0.2", port, "/"))
+    assert.is_false((pcall(client.connect, "127.0.0.1", port)))
+    local elsewhere = host:app("", { prefixes = { "http://10.0.0.1:8125/" }, ready = false })
+    assert.same({ exit = 78 }, elsewhere:wait(10))
+    assert.truthy(elsewhere:stderr():find("does not listen at the address", 1, true))
+  end)
+
+  it("has certificates by name and by digest; one that has gone spares the others", function()
+    local named, hashed = secure.free_port(), secure.free_port()
+    local store = certs.new()
+    local made = store:make("site", { names = { "localhost" } })
+    assert(os.execute("mkdir " .. dir.path .. "/certificates"))
+    dir:write("certificates/site.pem", store:read("site.pem") .. store:read("site.key"))
+    local digest = certs.openssl("x509", "-noout", "-fingerprint", "-sha1", "-in", made.cert)
+      :match("=([%x:]+)"):gsub(":", "")
+    local host = start(([[{"version": 1, "sslcert": [
+      {"hostnameport": "localhost:%d", "cert": "%s", "key": "%s"},
+      {"hostnameport": "gone.example:%d", "cert": "/nonexistent", "key": "/nonexistent"},
+      {"ipport": "0.0.0.0:%d", "certhash": "%s"}]}]]):format(named, made.cert, made.key, named,
+      hashed, digest))
+    assert.truthy(host.server:stderr():find("certificate_unused.*gone.example"))
+    host:app("app:get('/', function(req) return req.scheme end)", { prefixes = {
+      ("https://localhost:%d/"):format(named), ("https://localhost:%d/"):format(hashed) } })
+    for _, port in ipairs({ named, hashed }) do
+      local answer = peer.run({ "curl", "-s", "--cacert", store:path("site.pem"),
+        ("https://localhost:%d/"):format(port) })
+      assert.equal("https", answer.stdout, answer.stderr)
+    end
+    store:remove()
+  end)
+
+  if sys.geteuid() == 0 then
+    it("is root's, and the workers are not", function()
+      local host = start('{"version": 1}')
+      for _, word in ipairs({ "worker", "registrar" }) do
+        local children = host:children(word)
+        assert.is_true(#children > 0)
+        for _, pid in ipairs(children) do
+          local status = assert(io.open("/proc/" .. pid .. "/status")):read("a")
+          assert.not_equal("0", status:match("Uid:%s+(%d+)"))
+          assert.truthy(status:find("NoNewPrivs:%s+1"))
+        end
+      end
+    end)
+  end
+end)
