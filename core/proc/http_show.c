@@ -53,7 +53,7 @@ static void print_scalar(const json_t *value)
     else if (json_is_real(value))
         printf("%g", json_real_value(value));
     else
-        printf("%s", json_is_true(value) ? "yes" : json_is_false(value) ? "no" : "-");
+        printf("%s", json_is_true(value) ? "yes" : json_is_false(value) ? "no" : "not set");
     putchar('\n');
 }
 

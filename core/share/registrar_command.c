@@ -30,6 +30,10 @@ struct command {
 typedef int command_show_fn(const struct command *command, struct json_out *document,
                             struct err_text *text);
 
+/* Changes the state; 0 or an error. */
+typedef int command_edit_fn(struct state *state, const struct admin_request *request,
+                            struct err_text *text);
+
 /* ---- who may ---- */
 
 static bool is_owner(const struct command *command)
@@ -66,7 +70,7 @@ static unsigned count_below(const struct reservations *list, const struct reserv
 static int judge_delegate(const struct command *command, const struct url_prefix *prefix,
                           struct err_text *text)
 {
-    const struct reservations *list = &command->registrar->reservations;
+    const struct reservations *list = &command->registrar->state.reservations;
     const struct reservation *above = find_above(list, prefix);
 
     if (above == NULL || !above->delegates || !reservation_is_for(above, command->caller))
@@ -106,32 +110,44 @@ static int judge(const struct command *command, struct err_text *text)
 
 /* ---- urlacl ---- */
 
-/* Its members, in an object that is open. */
-static void add_reservation(struct json_out *json, const struct reservation *reservation)
+static int add_urlacl(struct state *state, const struct admin_request *request,
+                      struct err_text *text)
 {
-    json_out_text(json, "url", reservation->prefix.text);
-    json_out_text(json, reservation->is_group ? "group" : "user",
-                  strchr(reservation->holder, ':') + 1);
-    json_out_truth(json, "listen", reservation->listens);
-    json_out_truth(json, "delegate", reservation->delegates);
+    const struct reservation_wish wish = {
+        .url = admin_value(request, "url"),
+        .user = admin_value(request, "user"),
+        .group = admin_value(request, "group"),
+        .listens = admin_truth(request, "listen", true),
+        .delegates = admin_truth(request, "delegate", false),
+    };
+
+    return reservations_add(&state->reservations, &wish, text);
+}
+
+static int delete_urlacl(struct state *state, const struct admin_request *request,
+                         struct err_text *text)
+{
+    return reservations_remove(&state->reservations, admin_value(request, "url"), text);
 }
 
 /* With wanted only that one; returns how many. */
 static int add_reservations(const struct reservations *list, const struct url_prefix *wanted,
                             struct json_out *json)
 {
+    struct buf record = {0};
     int count = 0;
 
     json_out_array(json, "urlacl");
     for (size_t i = 0; i < list->count && buf_len(json->out) <= CONTROL_DOCUMENT_BYTES; i++) {
         if (wanted && !url_prefix_equal(&list->at[i].prefix, wanted))
             continue;
-        json_out_object(json, NULL);
-        add_reservation(json, &list->at[i]);
-        json_out_close(json);
+        state_write_urlacl(&list->at[i], &record);
+        json_out_encoded(json, NULL, buf_span(&record));
+        buf_consume(&record, buf_len(&record));
         count++;
     }
     json_out_close(json);
+    buf_fini(&record);
     return count;
 }
 
@@ -144,11 +160,152 @@ static int show_urlacl(const struct command *command, struct json_out *document,
 
     if (url && reservation_url(&wanted, url, text) < 0)
         return ERR_INVALID;
-    count = add_reservations(&command->registrar->reservations, url ? &wanted : NULL, document);
+    count =
+        add_reservations(&command->registrar->state.reservations, url ? &wanted : NULL, document);
     if (url)
         url_prefix_fini(&wanted);
     if (url && count == 0)
         return err_set(text, EXIT_OPTION, ERR_NOT_FOUND, "%.300s is not reserved", url);
+    return 0;
+}
+
+/* ---- sslcert ---- */
+
+/* Borrows the texts of the request. */
+static struct sslcert record_of(const struct admin_request *request)
+{
+    const char *negotiation = admin_value(request, "clientcertnegotiation");
+    struct sslcert record;
+
+    for (unsigned i = 0; i < SSLCERT_KEYS; i++)
+        record.text[i] = (char *)(uintptr_t)admin_value(request, sslcert_names[i]);
+    if (negotiation)
+        record.text[SSLCERT_CLIENT_CERTIFICATE] =
+            (char *)(uintptr_t)(strcmp(negotiation, "enable") == 0 ? "allow" : "none");
+    return record;
+}
+
+static int add_sslcert(struct state *state, const struct admin_request *request,
+                       struct err_text *text)
+{
+    const struct sslcert record = record_of(request);
+
+    return sslcerts_add(&state->sslcerts, &record, text);
+}
+
+static int update_sslcert(struct state *state, const struct admin_request *request,
+                          struct err_text *text)
+{
+    const struct sslcert record = record_of(request);
+
+    return sslcerts_update(&state->sslcerts, &record, text);
+}
+
+static int delete_sslcert(struct state *state, const struct admin_request *request,
+                          struct err_text *text)
+{
+    const struct sslcert place = record_of(request);
+
+    return sslcerts_remove(&state->sslcerts, &place, text);
+}
+
+static int show_sslcert(const struct command *command, struct json_out *document,
+                        struct err_text *text)
+{
+    const struct sslcerts *list = &command->registrar->state.sslcerts;
+    const struct sslcert place = record_of(&command->request);
+    const struct sslcert *only = NULL;
+    struct buf record = {0};
+
+    if (sslcert_place(&place) && (only = sslcerts_find(list, &place)) == NULL)
+        return err_set(text, EXIT_OPTION, ERR_NOT_FOUND, "%.300s has no certificate",
+                       sslcert_place(&place));
+    json_out_array(document, "sslcert");
+    for (size_t i = 0; i < list->count && buf_len(document->out) <= CONTROL_DOCUMENT_BYTES; i++) {
+        if (only && only != &list->at[i])
+            continue;
+        state_write_sslcert(&list->at[i], &record);
+        json_out_encoded(document, NULL, buf_span(&record));
+        buf_consume(&record, buf_len(&record));
+    }
+    json_out_close(document);
+    buf_fini(&record);
+    return 0;
+}
+
+/* ---- iplisten, timeout ---- */
+
+static int add_iplisten(struct state *state, const struct admin_request *request,
+                        struct err_text *text)
+{
+    return state_add_listen(state, admin_value(request, "ipaddress"), text);
+}
+
+static int delete_iplisten(struct state *state, const struct admin_request *request,
+                           struct err_text *text)
+{
+    return state_remove_listen(state, admin_value(request, "ipaddress"), text);
+}
+
+static int show_iplisten(const struct command *command, struct json_out *document,
+                         struct err_text *text)
+{
+    const struct state *state = &command->registrar->state;
+    char address[NET_ADDR_TEXT];
+
+    (void)text;
+    json_out_array(document, "iplisten");
+    for (unsigned i = 0; i < state->listen_count; i++) {
+        net_addr_ip(&state->listen[i], address);
+        json_out_text(document, NULL, address);
+    }
+    json_out_close(document);
+    return 0;
+}
+
+static unsigned *timeout_of(struct state *state, const struct admin_request *request)
+{
+    return strcmp(admin_value(request, "timeouttype"), "headerwaittimeout") == 0
+               ? &state->header_wait_s
+               : &state->idle_connection_s;
+}
+
+static int add_timeout(struct state *state, const struct admin_request *request,
+                       struct err_text *text)
+{
+    (void)text;
+    *timeout_of(state, request) = admin_seconds(admin_value(request, "value"));
+    return 0;
+}
+
+static int delete_timeout(struct state *state, const struct admin_request *request,
+                          struct err_text *text)
+{
+    unsigned *seconds = timeout_of(state, request);
+
+    if (*seconds == 0)
+        return err_set(text, EXIT_OPTION, ERR_NOT_FOUND, "%s is not set",
+                       admin_value(request, "timeouttype"));
+    *seconds = 0;
+    return 0;
+}
+
+static void add_seconds(struct json_out *document, const char *name, unsigned seconds)
+{
+    if (seconds)
+        json_out_number(document, name, seconds);
+    else
+        json_out_encoded(document, name, SPAN_NONE);
+}
+
+static int show_timeout(const struct command *command, struct json_out *document,
+                        struct err_text *text)
+{
+    (void)text;
+    json_out_object(document, "timeout");
+    add_seconds(document, "idleconnectiontimeout", command->registrar->state.idle_connection_s);
+    add_seconds(document, "headerwaittimeout", command->registrar->state.header_wait_s);
+    json_out_close(document);
     return 0;
 }
 
@@ -231,8 +388,21 @@ static int show_firewall(const struct command *command, struct json_out *documen
 /* ---- all of them ---- */
 
 static command_show_fn *const shows[ADMIN_NOUNS] = {
-    [ADMIN_URLACL] = show_urlacl,
+    [ADMIN_URLACL] = show_urlacl,     [ADMIN_SSLCERT] = show_sslcert,
+    [ADMIN_IPLISTEN] = show_iplisten, [ADMIN_TIMEOUT] = show_timeout,
     [ADMIN_FIREWALL] = show_firewall,
+};
+
+static command_edit_fn *const edits[ADMIN_VERBS][ADMIN_NOUNS] = {
+    [ADMIN_ADD] = {[ADMIN_URLACL] = add_urlacl,
+                   [ADMIN_SSLCERT] = add_sslcert,
+                   [ADMIN_IPLISTEN] = add_iplisten,
+                   [ADMIN_TIMEOUT] = add_timeout},
+    [ADMIN_UPDATE] = {[ADMIN_SSLCERT] = update_sslcert},
+    [ADMIN_DELETE] = {[ADMIN_URLACL] = delete_urlacl,
+                      [ADMIN_SSLCERT] = delete_sslcert,
+                      [ADMIN_IPLISTEN] = delete_iplisten,
+                      [ADMIN_TIMEOUT] = delete_timeout},
 };
 
 static int show(const struct command *command, struct buf *out, struct err_text *text)
@@ -254,37 +424,74 @@ static int show(const struct command *command, struct buf *out, struct err_text 
                    admin_verb_word(row->verb), admin_noun_word(row->noun), CONTROL_DOCUMENT_BYTES);
 }
 
-static int perform(struct command *command, struct span asked, struct buf *document,
-                   struct err_text *text)
+/* Reads and judges it: the state may have changed since the program asked. */
+static int read_command(struct command *command, struct span asked, struct err_text *text)
 {
-    const struct admin_command *row;
     int code = admin_read_pairs(&command->request, asked, text);
 
-    if (code == 0)
-        code = judge(command, text);
+    return code < 0 ? code : judge(command, text);
+}
+
+/* Fits state_edit_fn. */
+static int edit(struct registrar *registrar, struct program *program, struct span pairs,
+                struct err_text *text)
+{
+    struct command command = {.registrar = registrar, .caller = &program->caller};
+    int code = read_command(&command, pairs, text);
+    const struct admin_command *row = command.request.command;
+
+    return code < 0 ? code : edits[row->verb][row->noun](&registrar->state, &command.request, text);
+}
+
+static int begin_edit(struct program *program, unsigned number, const struct admin_request *request,
+                      struct err_text *text)
+{
+    struct buf pairs = {0}; /* nothing but what has been read, and so of bounded length */
+
+    if (program->questions == CONTROL_QUESTIONS)
+        return err_set(text, EXIT_USAGE_ERROR, ERR_LIMIT, "too many commands at once");
+    admin_write_pairs(request, &pairs);
+    registrar_edit(program->registrar, program, number, edit, buf_span(&pairs));
+    buf_fini(&pairs);
+    return 0;
+}
+
+static void tell(struct program *program, unsigned number, struct buf *document)
+{
+    struct buf pairs = {0};
+
+    buf_append(document, SPAN("\0"));
+    pairs_add(&pairs, "ok", buf_span(document).at);
+    program_tell(program, CONTROL_REPLY, number, buf_span(&pairs), NULL);
+    buf_fini(&pairs);
+}
+
+static int perform(struct program *program, unsigned number, struct span asked,
+                   struct err_text *text)
+{
+    struct command command = {.registrar = program->registrar, .caller = &program->caller};
+    int code = read_command(&command, asked, text);
+    const struct admin_command *row = command.request.command;
+    struct buf document = {0};
+
     if (code < 0)
         return code;
-    row = command->request.command;
-    if (row->verb == ADMIN_SHOW && shows[row->noun])
-        return show(command, document, text);
-    return err_set(text, EXIT_OPTION, ERR_UNSUPPORTED, "%s %s is not there yet",
-                   admin_verb_word(row->verb), admin_noun_word(row->noun));
+    if (edits[row->verb][row->noun])
+        return begin_edit(program, number, &command.request, text);
+    if (row->verb != ADMIN_SHOW || shows[row->noun] == NULL)
+        return err_set(text, EXIT_OPTION, ERR_UNSUPPORTED, "%s %s is not there yet",
+                       admin_verb_word(row->verb), admin_noun_word(row->noun));
+    code = show(&command, &document, text);
+    if (code == 0)
+        tell(program, number, &document);
+    buf_fini(&document);
+    return code;
 }
 
 void command_perform(struct program *program, const struct ipc_message *message)
 {
-    struct command command = {.registrar = program->registrar, .caller = &program->caller};
-    struct buf document = {0}, pairs = {0};
     struct err_text text;
-    int code = perform(&command, buf_span(&message->text), &document, &text);
 
-    if (code < 0) {
+    if (perform(program, message->value, buf_span(&message->text), &text) < 0)
         program_refuse(program, message->value, text.exit_code, text.text);
-    } else {
-        buf_append(&document, SPAN("\0"));
-        pairs_add(&pairs, "ok", buf_span(&document).at);
-        program_tell(program, CONTROL_REPLY, message->value, buf_span(&pairs), NULL);
-    }
-    buf_fini(&document);
-    buf_fini(&pairs);
 }
