@@ -28,6 +28,12 @@ static const char *heading_of(const char *name)
         {"sslcert", "Certificates"},
         {"iplisten", "Addresses to listen at"},
         {"timeout", "Time limits in seconds"},
+        {"sessions", "Sessions"},
+        {"groups", "Groups"},
+        {"queues", "Request queues"},
+        {"processes", "Processes"},
+        {"urls", "URLs"},
+        {"timeouts", "Timeouts in seconds"},
     };
 
     for (size_t i = 0; i < sizeof(headings) / sizeof(headings[0]); i++)

@@ -385,6 +385,36 @@ static int show_firewall(const struct command *command, struct json_out *documen
     return 0;
 }
 
+/* ---- what the master is asked ---- */
+
+typedef void command_ask_fn(const struct command *command, struct buf *pairs);
+
+static void ask_flush(const struct command *command, struct buf *pairs)
+{
+    (void)command;
+    pairs_add(pairs, "op", "flush");
+}
+
+static void ask_service_state(const struct command *command, struct buf *pairs)
+{
+    const struct list *programs = &command->registrar->programs;
+    const char *view = admin_value(&command->request, "view");
+
+    pairs_add(pairs, "op", "servicestate");
+    pairs_add(pairs, "view", view ? view : "session");
+    pairs_add_number(pairs, "verbose", admin_truth(&command->request, "verbose", true));
+    for (struct list *node = programs->next; node != programs; node = node->next) {
+        const struct program *program = LIST_OWNER(node, struct program, node);
+        char text[80];
+
+        for (unsigned i = 0; program->is_attached && i < program->app_count; i++) {
+            snprintf(text, sizeof(text), "%llu %d %u %u", (unsigned long long)program->number,
+                     (int)program->pid, (unsigned)program->caller.uid, program->apps[i]);
+            pairs_add(pairs, "process", text);
+        }
+    }
+}
+
 /* ---- all of them ---- */
 
 static command_show_fn *const shows[ADMIN_NOUNS] = {
@@ -407,21 +437,28 @@ static command_edit_fn *const edits[ADMIN_VERBS][ADMIN_NOUNS] = {
 
 static int show(const struct command *command, struct buf *out, struct err_text *text)
 {
-    const struct admin_command *row = command->request.command;
+    enum admin_noun noun = command->request.command->noun;
     struct json_out document;
     int code;
 
     json_out_init(&document, out);
     json_out_object(&document, NULL);
-    code = shows[row->noun](command, &document, text);
+    code = shows[noun](command, &document, text);
     if (code < 0)
         return code;
     json_out_close(&document);
     if (buf_len(out) <= CONTROL_DOCUMENT_BYTES)
         return 0;
     return err_set(text, EXIT_OPTION, ERR_TOO_LARGE,
-                   "%s %s: the answer has more than %u bytes: ask for one of them",
-                   admin_verb_word(row->verb), admin_noun_word(row->noun), CONTROL_DOCUMENT_BYTES);
+                   "show %s: the answer has more than %u bytes: ask for one of them",
+                   admin_noun_word(noun), CONTROL_DOCUMENT_BYTES);
+}
+
+static command_ask_fn *ask_of(const struct admin_command *row)
+{
+    if (row->verb == ADMIN_FLUSH && row->noun == ADMIN_LOGBUFFER)
+        return ask_flush;
+    return row->verb == ADMIN_SHOW && row->noun == ADMIN_SERVICESTATE ? ask_service_state : NULL;
 }
 
 /* Reads and judges it: the state may have changed since the program asked. */
@@ -443,27 +480,56 @@ static int edit(struct registrar *registrar, struct program *program, struct spa
     return code < 0 ? code : edits[row->verb][row->noun](&registrar->state, &command.request, text);
 }
 
-static int begin_edit(struct program *program, unsigned number, const struct admin_request *request,
-                      struct err_text *text)
+static void begin_edit(struct program *program, unsigned number,
+                       const struct admin_request *request)
 {
     struct buf pairs = {0}; /* nothing but what has been read, and so of bounded length */
 
-    if (program->questions == CONTROL_QUESTIONS)
-        return err_set(text, EXIT_USAGE_ERROR, ERR_LIMIT, "too many commands at once");
     admin_write_pairs(request, &pairs);
     registrar_edit(program->registrar, program, number, edit, buf_span(&pairs));
     buf_fini(&pairs);
-    return 0;
 }
 
-static void tell(struct program *program, unsigned number, struct buf *document)
+static void begin_ask(struct program *program, unsigned number, const struct command *command)
+{
+    const struct question question = {
+        .program = program, .kind = QUESTION_COMMAND, .asked = number};
+    struct buf pairs = {0};
+
+    program->questions++;
+    ask_of(command->request.command)(command, &pairs);
+    registrar_ask(program->registrar, &question, buf_span(&pairs));
+    buf_fini(&pairs);
+}
+
+static void begin(struct program *program, unsigned number, const struct command *command)
+{
+    if (ask_of(command->request.command))
+        begin_ask(program, number, command);
+    else
+        begin_edit(program, number, &command->request);
+}
+
+static void tell(struct program *program, unsigned number, const char *document)
 {
     struct buf pairs = {0};
 
-    buf_append(document, SPAN("\0"));
-    pairs_add(&pairs, "ok", buf_span(document).at);
+    pairs_add(&pairs, "ok", document);
     program_tell(program, CONTROL_REPLY, number, buf_span(&pairs), NULL);
     buf_fini(&pairs);
+}
+
+static int show_now(struct program *program, unsigned number, const struct command *command,
+                    struct err_text *text)
+{
+    struct buf document = {0};
+    int code = show(command, &document, text);
+
+    buf_append(&document, SPAN("\0"));
+    if (code == 0)
+        tell(program, number, buf_span(&document).at);
+    buf_fini(&document);
+    return code;
 }
 
 static int perform(struct program *program, unsigned number, struct span asked,
@@ -472,20 +538,15 @@ static int perform(struct program *program, unsigned number, struct span asked,
     struct command command = {.registrar = program->registrar, .caller = &program->caller};
     int code = read_command(&command, asked, text);
     const struct admin_command *row = command.request.command;
-    struct buf document = {0};
 
     if (code < 0)
         return code;
-    if (edits[row->verb][row->noun])
-        return begin_edit(program, number, &command.request, text);
-    if (row->verb != ADMIN_SHOW || shows[row->noun] == NULL)
-        return err_set(text, EXIT_OPTION, ERR_UNSUPPORTED, "%s %s is not there yet",
-                       admin_verb_word(row->verb), admin_noun_word(row->noun));
-    code = show(&command, &document, text);
-    if (code == 0)
-        tell(program, number, &document);
-    buf_fini(&document);
-    return code;
+    if (row->verb == ADMIN_SHOW && shows[row->noun])
+        return show_now(program, number, &command, text);
+    if (program->questions == CONTROL_QUESTIONS)
+        return err_set(text, EXIT_USAGE_ERROR, ERR_LIMIT, "too many commands at once");
+    begin(program, number, &command);
+    return 0;
 }
 
 void command_perform(struct program *program, const struct ipc_message *message)
@@ -494,4 +555,18 @@ void command_perform(struct program *program, const struct ipc_message *message)
 
     if (perform(program, message->value, buf_span(&message->text), &text) < 0)
         program_refuse(program, message->value, text.exit_code, text.text);
+}
+
+void command_answered(const struct question *question, const char *wrong, struct span result)
+{
+    const char *code = pairs_find(result, "code"), *ok = pairs_find(result, "ok");
+
+    if (question->program == NULL)
+        return;
+    question->program->questions--;
+    if (wrong)
+        program_refuse(question->program, question->asked, code ? atoi(code) : EXIT_INTERNAL,
+                       wrong);
+    else
+        tell(question->program, question->asked, ok ? ok : "{}");
 }

@@ -56,6 +56,7 @@ enum question_kind {
     QUESTION_LISTEN,
     QUESTION_UNLISTEN,
     QUESTION_STATE,
+    QUESTION_COMMAND,
 };
 
 /* What the master has been asked, in order. */
@@ -159,5 +160,8 @@ void attach_init(struct shared *shared);
 
 /* A CONTROL_COMMAND: judges it, and answers it now or when the master has. */
 void command_perform(struct program *program, const struct ipc_message *message);
+
+/* The master's answer to one that it was asked for. */
+void command_answered(const struct question *question, const char *wrong, struct span result);
 
 #endif

@@ -1,4 +1,5 @@
 -- moonquay http, run as a program beside a real host.
+local await = require("spec.support.await")
 local client = require("spec.support.client")
 local hosts = require("spec.support.host")
 local json = require("moonquay.core").json
@@ -140,6 +141,54 @@ firewall-cmd --reload
 ]]):format(port, port, port), good("show firewall"))
     local ports = document("show firewall").ports
     assert.same({ { port = port, scheme = "http", address = "0.0.0.0" } }, { table.unpack(ports) })
+  end)
+
+  it("shows sessions, groups, queues and their processes", function()
+    local app = host:app([[app:get("/wait", function() require("moonquay").sleep(30) end)]],
+      { prefix = "shop" })
+    local held = app:connect()
+    held:send("GET /shop/wait HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    local url = ("http://localhost:%d/shop/"):format(app.port)
+    local state = await("a running request", function()
+      local seen = document("show servicestate")
+      return seen.queues[1].running == 1 and seen
+    end)
+    assert.same({ app.pid, US }, { state.sessions[1].process, state.sessions[1].uid })
+    local group = state.sessions[1].groups[1]
+    assert.same({ url }, { table.unpack(group.urls) })
+    assert.same({ "120", "unnamed", 1 }, { group.timeouts.header_wait, group.queue,
+      group.connections })
+    assert.equal(app.pid, state.queues[1].processes[1].process)
+    assert.equal("1000", state.queues[1].request_queue_limit)
+    state = document("show servicestate requestq no")
+    assert.is_nil(state.sessions)
+    assert.same({ url }, { table.unpack(state.queues[1].groups[1].urls) })
+    assert.is_nil(state.queues[1].request_queue_limit)
+    assert.is_nil(state.queues[1].groups[1].timeouts)
+    for _, part in ipairs({ "^Sessions:\n", "\n    process : " .. app.pid .. "\n",
+      "\n        URLs:\n            " .. url .. "\n", "\nRequest queues:\n",
+      "\n    running +: 1\n" }) do
+      assert.truthy(good("show servicestate"):find(part), part)
+    end
+    held:close()
+    app:kill()
+    await("no session", function()
+      return #document("show servicestate").sessions == 0
+    end)
+    assert.equal(0, #document("show servicestate").queues[1].processes)
+  end)
+
+  it("has what waits for the logs written", function()
+    host:stop()
+    host = hosts.start({ workers = 2, options = { "--access-log", "-" } })
+    local app = host:app("app:get('/x', function() return 'x' end)")
+    local connection = app:connect()
+    for i = 1, 5 do
+      connection:send(("GET /x?%d HTTP/1.1\r\nHost: localhost\r\n\r\n"):format(i))
+      assert.equal(200, connection:response().status)
+      assert.equal("done\n", good("flush logbuffer"))
+      assert.truthy(host.server:stderr():find("/x?" .. i .. " ", 1, true))
+    end
   end)
 
   it("says in one line what is wrong, before it asks a host", function()

@@ -640,8 +640,29 @@ describe("registrar", function()
       open()
       local _, _, asked = command(registrar:program(), "show urlacl")
       assert.same({}, asked)
-      local why, code = command(registrar:program(), "flush logbuffer")
-      assert.same({ "flush logbuffer is not there yet", 78 }, { why, code })
+    end)
+
+    it("by asking the master what it alone has", function()
+      open()
+      attach(registrar:program(), { { "http://localhost:5001/" }, { "http://localhost:5002/" } })
+      local program = registrar:program()
+      local answer, _, asked = command(program, "flush logbuffer")
+      assert.same({ "{}", { { "op", "flush" } } }, { answer, asked[1].pairs })
+      local function said(words)
+        local list = select(3, command(program, words))[1].pairs
+        return value_of(list, "op"), value_of(list, "view"), value_of(list, "verbose"),
+          values_of(list, "process")
+      end
+      local op, view, verbose, processes = said("show servicestate")
+      assert.same({ "servicestate", "session", "1" }, { op, view, verbose })
+      local session = processes[1]:match("^%d+")
+      for i = 1, 2 do
+        assert.equal(("%s %d %d %d"):format(session, sys.getpid(), US, i - 1), processes[i])
+      end
+      op, view, verbose = said("show servicestate view=requestq verbose=no")
+      assert.same({ "servicestate", "requestq", "0" }, { op, view, verbose })
+      local why, code = command(program, "show servicestate", "it is too much")
+      assert.same({ "it is too much", 73 }, { why, code })
     end)
   end)
 
