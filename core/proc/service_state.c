@@ -28,7 +28,7 @@ struct attached {
     unsigned uid, app;
 };
 
-/* The next of *rest; false at the end. */
+/* The next of *rest, which then begins with its URLs; false at the end. */
 static bool next_attached(struct span *rest, struct attached *attached)
 {
     const char *key, *value;
@@ -86,7 +86,17 @@ static const char *queue_of(const struct served_app *app)
     return name[0] ? name : "unnamed";
 }
 
-static void add_group(struct view *view, const struct served_app *app)
+/* Those that a process has brought, up to the next process. */
+static void add_brought(struct view *view, struct span rest)
+{
+    const char *key, *value;
+
+    while (!is_full(view) && pairs_next(&rest, &key, &value) && strcmp(key, "url") == 0)
+        json_out_text(&view->json, NULL, value);
+}
+
+/* brought NULL: all URLs that lead to the queue, whoever has brought them. */
+static void add_group(struct view *view, const struct served_app *app, const struct span *brought)
 {
     struct timers of = {view, app};
     struct json_out *json = &view->json;
@@ -103,7 +113,10 @@ static void add_group(struct view *view, const struct served_app *app)
     if (view->verbose)
         add_setting(view, app, "max_connections");
     json_out_array(json, "urls");
-    prefix_table_each(view->master->apps.prefixes, add_url, &of);
+    if (brought)
+        add_brought(view, *brought);
+    else
+        prefix_table_each(view->master->apps.prefixes, add_url, &of);
     json_out_close(json);
     if (view->verbose) {
         json_out_object(json, "timeouts");
@@ -152,7 +165,7 @@ static void add_queue(struct view *view, const struct served_app *app, bool with
     add_processes(view, app);
     if (with_group) {
         json_out_array(json, "groups");
-        add_group(view, app);
+        add_group(view, app, NULL);
         json_out_close(json);
     }
     json_out_close(json);
@@ -193,7 +206,7 @@ static void add_sessions(struct view *view)
         }
         last = attached.session;
         if (attached.app < apps->count && apps->at[attached.app].is_open)
-            add_group(view, &apps->at[attached.app]);
+            add_group(view, &apps->at[attached.app], &rest);
     }
     if (last != 0) {
         json_out_close(&view->json);

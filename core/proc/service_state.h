@@ -6,8 +6,9 @@
 
 /*
  * Performs op=servicestate of the registrar: view=session|requestq, verbose=0|1, and for each app
- * of an attached process process="SESSION PID UID APP", those of a session in a row. Adds
- * ok=DOCUMENT to reply; ERR_TOO_LARGE when it would be more than a program is told.
+ * of an attached process process="SESSION PID UID APP", those of a session in a row, and url= for
+ * each that it has brought. Adds ok=DOCUMENT to reply; ERR_TOO_LARGE when it would be more than a
+ * program is told.
  */
 int service_state_answer(struct master *master, struct span asked, struct buf *reply,
                          struct err_text *text);

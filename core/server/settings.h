@@ -58,6 +58,7 @@ struct settings {
     char *url_prefixes;
     char request_queue_name[1041]; /* "" for none */
     char request_queue_mode[24];   /* create, attach, create_or_attach */
+    char *request_queue_acl;       /* "user:alice, group:web, -user:bob" */
     int64_t memory_limit;
     char authentication_keytab[512], authentication_accounts[512];
     char authentication_pam_service[64], authentication_realm[256];

@@ -37,6 +37,7 @@
 #define PROXIES_BYTES    (16 * KIBI)
 #define BINDINGS_BYTES   (32 * KIBI)
 #define PRINCIPALS_BYTES (4 * KIBI)
+#define ACL_BYTES        (4 * KIBI)
 #define PREFIXES_BYTES   (4 * MEBI) /* 10,000 prefixes and more */
 
 #define MOST_CONNECTIONS 1000000000
@@ -76,6 +77,27 @@ static int judge_prefixes(const char *text, struct err_text *why)
             url_prefix_fini(&prefix);
     }
     return code;
+}
+
+/* Whether there are such users is judged where it counts, in the host. */
+static int judge_acl(const char *text, struct err_text *why)
+{
+    struct span item;
+
+    while (settings_item(&text, &item)) {
+        struct span rest = span_skip(item, item.at[0] == '-');
+        size_t colon = rest.len;
+        const char *at = memchr(rest.at, ':', rest.len);
+
+        if (at)
+            colon = (size_t)(at - rest.at);
+        if (colon + 1 >= rest.len || (!span_eq(span_of(rest.at, colon), SPAN("user")) &&
+                                      !span_eq(span_of(rest.at, colon), SPAN("group"))))
+            return err_set(why, EXIT_OPTION, ERR_INVALID,
+                           "%.*s is neither user:NAME nor group:NAME nor one of these behind -",
+                           item.len > 80 ? 80 : (int)item.len, item.at);
+    }
+    return 0;
 }
 
 const struct setting_row setting_rows[] = {
@@ -168,6 +190,9 @@ const struct setting_row setting_rows[] = {
      .help = "name under which others can attach to the app's queue"},
     {"request_queue_mode", APP_START, CHOICE(request_queue_mode, "create|attach|create_or_attach"),
      .given = "create", .help = "whether the queue of that name is made or must be there"},
+    {"request_queue_acl", APP_START, LIST(request_queue_acl, ACL_BYTES), .given = "",
+     .judge = judge_acl,
+     .help = "who else may attach to the queue: user:NAME, group:NAME, -user:NAME for who may not"},
     {"memory_limit", APP_START, SIZE(memory_limit, MEBI, NO_LIMIT), .word = "unlimited",
      .given = "256MiB", .help = "Lua memory of the app in a worker"},
     {"authentication.schemes", APP_ANY,

@@ -28,19 +28,30 @@ void registrar_ask(struct registrar *registrar, const struct question *like, str
     registrar->parts.ask(registrar->parts.owner, question->number, pairs);
 }
 
-void registrar_ask_close(struct registrar *registrar, unsigned app)
+static void ask_alone(struct registrar *registrar, const char *op, unsigned place,
+                      const char *prefix)
 {
-    struct shared *shared = &registrar->apps[app];
     struct buf pairs = {0};
 
-    loop_alarm_stop(registrar->parts.loop, &shared->grace);
-    shared->is_open = false;
-    shared->holder = NULL;
-    buf_fini(&shared->prefixes);
-    pairs_add(&pairs, "op", "close");
-    pairs_add_number(&pairs, "app", app);
+    pairs_add(&pairs, "op", op);
+    pairs_add_number(&pairs, "app", place);
+    if (prefix) {
+        pairs_add(&pairs, "key", "");
+        pairs_add(&pairs, "value", prefix);
+        pairs_add(&pairs, "place", "");
+    }
     registrar_ask(registrar, &(struct question){.program = NULL}, buf_span(&pairs));
     buf_fini(&pairs);
+}
+
+void registrar_ask_close(struct registrar *registrar, unsigned place)
+{
+    ask_alone(registrar, "close", place, NULL);
+}
+
+void registrar_ask_drop(struct registrar *registrar, unsigned place, const char *prefix)
+{
+    ask_alone(registrar, "unlisten", place, prefix);
 }
 
 /* ---- what the master answers ---- */
@@ -48,14 +59,16 @@ void registrar_ask_close(struct registrar *registrar, unsigned app)
 static void note_change(struct registrar *registrar, const struct question *question,
                         const char *prefix)
 {
-    struct shared *shared = &registrar->apps[question->place];
+    struct host_queue *queue = &registrar->queues[question->place];
+    struct program *program = question->program;
+    struct member *member = program ? &program->members[question->member] : NULL;
 
-    if (!shared->is_open || prefix == NULL)
+    if (!queue->is_open || queue->generation != question->generation || prefix == NULL)
         return;
     if (question->kind == QUESTION_LISTEN)
-        attach_add_prefix(shared, prefix);
+        host_queue_add_prefix(queue, member && member->queue == queue ? member : NULL, prefix);
     else if (question->kind == QUESTION_UNLISTEN)
-        attach_drop_prefix(shared, prefix);
+        host_queue_drop_prefix(queue, prefix);
 }
 
 /* The program may have left meanwhile; what was done for it holds. */
@@ -110,10 +123,8 @@ struct registrar *registrar_new(const struct registrar_parts *parts)
     if (getrandom(&from, sizeof(from), 0) != sizeof(from))
         from = (uint32_t)getpid();
     registrar->last_process = (uint64_t)(from & 0x7fffffff) << 20; /* not those of one before us */
-    for (unsigned i = 0; i < TALLY_APPS; i++) {
-        registrar->apps[i].registrar = registrar;
-        attach_init(&registrar->apps[i]);
-    }
+    for (unsigned i = 0; i < TALLY_APPS; i++)
+        host_queue_init(&registrar->queues[i], registrar);
     return registrar;
 }
 
@@ -127,10 +138,8 @@ void registrar_free(struct registrar *registrar)
         listener_stop(registrar->listener);
     while (!list_empty(&registrar->programs))
         program_end(LIST_OWNER(registrar->programs.next, struct program, node));
-    for (unsigned i = 0; i < TALLY_APPS; i++) {
-        loop_alarm_stop(registrar->parts.loop, &registrar->apps[i].grace);
-        buf_fini(&registrar->apps[i].prefixes);
-    }
+    for (unsigned i = 0; i < TALLY_APPS; i++)
+        host_queue_fini(&registrar->queues[i]);
     while ((node = list_take(&registrar->questions)) != NULL)
         mem_free(LIST_OWNER(node, struct question, node));
     state_forget(registrar, NULL);
@@ -140,6 +149,33 @@ void registrar_free(struct registrar *registrar)
     mem_free(registrar);
 }
 
+static void set_text(char **text, const char *value)
+{
+    mem_free(*text);
+    *text = value[0] ? mem_strdup(value) : NULL;
+}
+
+/* What the master's state of an app says of its queue. */
+static void resume_pair(struct host_queue *queue, const char *key, const char *value)
+{
+    struct err_text text;
+
+    if (strcmp(key, "open") == 0)
+        queue->is_open = queue->is_there = true;
+    else if (strcmp(key, "uid") == 0)
+        queue->uid = (uid_t)strtoul(value, NULL, 10);
+    else if (strcmp(key, "+") == 0)
+        host_queue_add_prefix(queue, NULL, value);
+    else if (strcmp(key, "registration_grace") == 0)
+        settings_number(key, value, "", &queue->grace_ms, &text);
+    else if (strcmp(key, "request_queue_name") == 0)
+        set_text(&queue->name, value);
+    else if (strcmp(key, "request_queue_acl") == 0)
+        set_text(&queue->acl, value);
+    else if (strcmp(key, "authentication.schemes") == 0)
+        set_text(&queue->schemes, value);
+}
+
 void registrar_resume(struct registrar *registrar, struct span apps)
 {
     const char *key, *value;
@@ -147,26 +183,13 @@ void registrar_resume(struct registrar *registrar, struct span apps)
     while (pairs_next(&apps, &key, &value)) {
         char *rest;
         unsigned index = (unsigned)strtoul(key, &rest, 10);
-        struct shared *shared = index < TALLY_APPS ? &registrar->apps[index] : NULL;
 
-        if (shared == NULL || *rest != ':')
-            continue;
-        if (strcmp(rest, ":open") == 0) {
-            shared->is_open = true;
-            shared->grace_ms = 120000;
-        } else if (strcmp(rest, ":uid") == 0) {
-            shared->uid = (uid_t)strtoul(value, NULL, 10);
-        } else if (strcmp(rest, ":+") == 0) {
-            buf_append(&shared->prefixes, span_of(value, strlen(value) + 1));
-        } else if (strcmp(rest, ":registration_grace") == 0) {
-            struct err_text text;
-
-            settings_number("registration_grace", value, "", &shared->grace_ms, &text);
-        }
+        if (rest > key && index < TALLY_APPS && *rest == ':')
+            resume_pair(&registrar->queues[index], rest + 1, value);
     }
     for (unsigned i = 0; i < TALLY_APPS; i++)
-        if (registrar->apps[i].is_open)
-            attach_orphan(&registrar->apps[i]);
+        if (registrar->queues[i].is_open)
+            host_queue_wait(&registrar->queues[i]);
 }
 
 void registrar_listen(struct registrar *registrar, int fd)

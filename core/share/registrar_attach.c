@@ -35,7 +35,7 @@ static int may_register(const struct program *program, const struct url_prefix *
     uid_t uid = program->caller.uid;
 
     if (reservation) {
-        if (reservation->listens && reservation_is_for(reservation, &program->caller))
+        if (reservation->listens && principal_is(&reservation->who, &program->caller))
             return 0;
         return err_set(text, EXIT_PERMISSION, ERR_PERMISSION,
                        "%.300s: user %u may not register it: %.300s is reserved for %.200s%s",
@@ -50,58 +50,10 @@ static int may_register(const struct program *program, const struct url_prefix *
                    prefix->text, (unsigned)uid);
 }
 
-static bool has_prefix(const struct shared *shared, struct span text)
-{
-    struct span rest = buf_span(&shared->prefixes);
-
-    while (rest.len > 0) {
-        size_t length = strlen(rest.at);
-
-        if (span_eq_nocase(span_of(rest.at, length), text))
-            return true;
-        rest = span_skip(rest, length + 1);
-    }
-    return false;
-}
-
-/* The app that has the prefix; NULL. */
-static struct shared *owner_of(struct registrar *registrar, struct span prefix)
-{
-    for (unsigned i = 0; i < TALLY_APPS; i++)
-        if (registrar->apps[i].is_open && has_prefix(&registrar->apps[i], prefix))
-            return &registrar->apps[i];
-    return NULL;
-}
-
-/* ---- apps that have lost their process ---- */
-
-static void on_grace_over(struct loop_alarm *alarm)
-{
-    struct shared *shared = LIST_OWNER(alarm, struct shared, grace);
-    struct registrar *registrar = shared->registrar;
-
-    log_event(LOG_INFO, "app_forgotten", "nobody has come back for it in registration_grace");
-    registrar_ask_close(registrar, (unsigned)(shared - registrar->apps));
-}
-
-void attach_orphan(struct shared *shared)
-{
-    shared->holder = NULL;
-    if (shared->grace_ms != SETTING_OFF)
-        loop_alarm_start(shared->registrar->parts.loop, &shared->grace,
-                         (double)shared->grace_ms / 1000);
-}
-
 void attach_end(struct program *program, bool keep)
 {
-    for (unsigned i = 0; i < program->app_count; i++) {
-        struct shared *shared = &program->registrar->apps[program->apps[i]];
-
-        if (shared->holder == program && keep)
-            attach_orphan(shared);
-        else if (shared->holder == program)
-            registrar_ask_close(program->registrar, program->apps[i]);
-    }
+    for (unsigned i = 0; i < program->app_count; i++)
+        host_queue_leave(&program->members[i], keep);
     program->app_count = 0;
     program->is_attached = false;
 }
@@ -125,7 +77,7 @@ static bool is_of(const char *key, unsigned number, const char *what)
     return strcmp(key, name) == 0 || (what[0] == 's' && strncmp(key, name, (size_t)length) == 0);
 }
 
-int attach_judge(struct program *program, const char *prefix, struct shared **owner,
+int attach_judge(struct program *program, const char *prefix, struct host_queue **owner,
                  struct err_text *text)
 {
     struct url_prefix parsed;
@@ -133,63 +85,123 @@ int attach_judge(struct program *program, const char *prefix, struct shared **ow
 
     if (code < 0)
         return code;
-    *owner = parsed.port ? owner_of(program->registrar, parsed.canonical) : NULL;
+    *owner = parsed.port ? host_queue_of_prefix(program->registrar, parsed.canonical) : NULL;
     code = may_register(program, &parsed, text);
-    if (code == 0 && *owner && ((*owner)->holder || (*owner)->uid != program->caller.uid))
-        code = err_set(text, EXIT_PORT_IN_USE, ERR_EXISTS, "%.300s: another app has this prefix",
-                       parsed.text);
     url_prefix_fini(&parsed);
     return code;
 }
 
-/* Looks at the prefixes of one app: 0 and the place of one that its user has left behind, or -1;
- * else an error. */
-static int judge_prefixes(struct program *program, unsigned number, int *place,
+int attach_is_taken(const char *prefix, struct err_text *text)
+{
+    struct url_prefix parsed;
+
+    CHECK(url_prefix_parse(&parsed, span_str(prefix), NULL) == 0);
+    err_set(text, EXIT_PORT_IN_USE, ERR_EXISTS, "%.300s: another app has this prefix", parsed.text);
+    url_prefix_fini(&parsed);
+    return ERR_EXISTS;
+}
+
+/* One that its user has left behind. */
+static bool is_orphan_of(const struct host_queue *queue, const struct program *program)
+{
+    return list_empty(&queue->members) && queue->uid == program->caller.uid;
+}
+
+/* Looks at the prefixes of one app, which are for this queue; for NULL one that its user has left
+ * behind may be taken over, and is then *queue. */
+static int judge_prefixes(struct program *program, unsigned number, struct host_queue **queue,
                           struct err_text *text)
 {
-    struct registrar *registrar = program->registrar;
     struct span wish = buf_span(&program->wish);
+    bool is_new = *queue == NULL;
     const char *key, *value;
     int code = 0;
 
-    *place = -1;
     while (code == 0 && pairs_next(&wish, &key, &value)) {
-        struct shared *owner;
+        struct host_queue *owner;
 
         if (!is_of(key, number, "+"))
             continue;
         code = attach_judge(program, value, &owner, text);
-        if (code == 0 && owner && *place >= 0 && owner != &registrar->apps[*place])
+        if (code < 0 || owner == NULL || owner == *queue)
+            continue;
+        if (!is_orphan_of(owner, program))
+            code = attach_is_taken(value, text);
+        else if (!is_new || *queue)
             code = err_set(text, EXIT_PORT_IN_USE, ERR_EXISTS,
                            "%.300s: two apps that are gone have these prefixes", value);
-        else if (code == 0 && owner)
-            *place = (int)(owner - registrar->apps);
+        else
+            *queue = owner;
     }
     return code;
 }
 
-/* A user of the machine leaves places for others. */
-static bool has_too_many(const struct program *program)
-{
-    const struct registrar *registrar = program->registrar;
-    uid_t uid = program->caller.uid;
-    unsigned count = 0;
+/* ---- which queue ---- */
 
-    for (unsigned i = 0; i < TALLY_APPS; i++)
-        count += registrar->apps[i].is_open && registrar->apps[i].uid == uid;
-    return uid != 0 && uid != registrar->parts.uid && count >= CONTROL_USER_APPS;
+enum mode { MODE_CREATE, MODE_ATTACH, MODE_CREATE_OR_ATTACH };
+
+static enum mode mode_of(struct span wish, unsigned number)
+{
+    const char *mode = find(wish, number, "set:request_queue_mode");
+
+    if (mode && strcmp(mode, "attach") == 0)
+        return MODE_ATTACH;
+    return mode && strcmp(mode, "create_or_attach") == 0 ? MODE_CREATE_OR_ATTACH : MODE_CREATE;
 }
 
-/* Or an error. */
-static int free_place(const struct program *program, struct err_text *text)
+static bool same_text(const char *a, const char *b)
 {
-    if (has_too_many(program))
-        return err_set(text, EXIT_PORT_IN_USE, ERR_LIMIT, "user %u has %u apps already",
-                       (unsigned)program->caller.uid, CONTROL_USER_APPS);
-    for (unsigned i = 0; i < TALLY_APPS; i++)
-        if (!program->registrar->apps[i].is_open)
-            return (int)i;
-    return err_set(text, EXIT_PORT_IN_USE, ERR_LIMIT, "the host has %d apps already", TALLY_APPS);
+    return strcmp(a ? a : "", b ? b : "") == 0;
+}
+
+/* Who attaches to a queue that is served has its schemes (reference section 3.2). */
+static int check_schemes(const struct host_queue *queue, const char *schemes, struct err_text *text)
+{
+    if (list_empty(&queue->members) || same_text(queue->schemes, schemes))
+        return 0;
+    return err_set(
+        text, EXIT_OPTION, ERR_STATE,
+        "request queue \"%.260s\": authentication.schemes=%.100s: who made it has \"%.100s\"",
+        queue->name, schemes ? schemes : "", queue->schemes ? queue->schemes : "");
+}
+
+/* A queue of this name is there. */
+static int judge_named(const struct program *program, unsigned number, enum mode mode,
+                       const struct host_queue *queue, struct err_text *text)
+{
+    bool is_ours = is_orphan_of(queue, program);
+
+    if (mode == MODE_CREATE && !is_ours)
+        return err_set(text, EXIT_PORT_IN_USE, ERR_EXISTS,
+                       "there is a request queue \"%.260s\" already", queue->name);
+    if (!host_queue_lets_in(queue, &program->caller))
+        return err_set(text, EXIT_PERMISSION, ERR_PERMISSION,
+                       "request queue \"%.260s\": user %u may not attach to it (request_queue_acl)",
+                       queue->name, (unsigned)program->caller.uid);
+    return check_schemes(
+        queue, find(buf_span(&program->wish), number, "set:authentication.schemes"), text);
+}
+
+/* The queue that this app is to serve, a fresh place if need be; NULL and why. */
+static struct host_queue *choose(struct program *program, unsigned number, struct err_text *text)
+{
+    struct span wish = buf_span(&program->wish);
+    const char *name = find(wish, number, "set:request_queue_name");
+    enum mode mode = mode_of(wish, number);
+    struct host_queue *queue = name && name[0] ? host_queue_find(program->registrar, name) : NULL;
+
+    if (mode == MODE_ATTACH && queue == NULL) {
+        err_set(text, EXIT_OPTION, ERR_NOT_FOUND, "there is no request queue \"%.260s\"",
+                name ? name : "");
+        return NULL;
+    }
+    if (queue && judge_named(program, number, mode, queue, text) < 0)
+        return NULL;
+    if (mode == MODE_ATTACH)
+        return queue;
+    if (judge_prefixes(program, number, &queue, text) < 0)
+        return NULL;
+    return queue ? queue : host_queue_free_place(program->registrar, &program->caller, text);
 }
 
 static int64_t number_of(struct span wish, unsigned number, const char *key, int64_t otherwise)
@@ -204,175 +216,124 @@ static int64_t number_of(struct span wish, unsigned number, const char *key, int
     return value && settings_number(key, value, "", &found, &text) == 0 ? found : otherwise;
 }
 
-/* Registers one app; the master has the last word. */
-static void ask_open(struct program *program, unsigned number, unsigned place)
+static char *text_of(struct span wish, unsigned number, const char *key)
 {
-    struct registrar *registrar = program->registrar;
-    struct shared *shared = &registrar->apps[place];
+    const char *text = find(wish, number, key);
+
+    return text && text[0] ? mem_strdup(text) : NULL;
+}
+
+/* What the queue is called and who may attach is said by who makes it. */
+static void name_queue(struct host_queue *queue, struct program *program, unsigned number)
+{
+    struct span wish = buf_span(&program->wish);
+
+    mem_free(queue->name);
+    mem_free(queue->acl);
+    queue->name = text_of(wish, number, "set:request_queue_name");
+    queue->acl = text_of(wish, number, "set:request_queue_acl");
+    queue->uid = program->caller.uid;
+    queue->is_open = true;
+}
+
+/* Those of other members stay, which the wish does not name. */
+static void add_others(const struct host_queue *queue, struct buf *pairs)
+{
+    struct span rest = buf_span(&queue->prefixes);
+    struct buf named = {0};
+    struct span wish = buf_span(pairs);
+    const char *key, *value;
+
+    while (pairs_next(&wish, &key, &value)) {
+        struct url_prefix prefix;
+
+        if (strcmp(key, "+") != 0 || url_prefix_parse(&prefix, span_str(value), NULL) < 0)
+            continue;
+        buf_append(&named, prefix.canonical);
+        buf_append(&named, SPAN("\0"));
+        url_prefix_fini(&prefix);
+    }
+    for (; rest.len > 0; rest = span_skip(rest, strlen(rest.at) + 1))
+        if (!prefixes_have(&named, span_str(rest.at)))
+            pairs_add(pairs, "+", rest.at);
+    buf_fini(&named);
+}
+
+/* The queue as it is with this app; the master has the last word. */
+static void ask_open(struct member *member, bool is_alone)
+{
+    struct program *program = member->program;
+    struct host_queue *queue = member->queue;
     struct span wish = buf_span(&program->wish), rest = wish;
     const char *key, *value;
     struct buf pairs = {0};
 
-    loop_alarm_stop(registrar->parts.loop, &shared->grace);
-    shared->is_open = true;
-    shared->uid = program->caller.uid;
-    shared->holder = program;
-    shared->number = number;
-    shared->grace_ms = number_of(wish, number, "registration_grace", GRACE_MS);
-    shared->most_running = number_of(wish, number, "max_concurrent_requests", 512);
-    shared->gets_credentials =
-        number_of(wish, number, "authentication.forward_authorization", 0) != 0;
-    program->apps[number] = place;
     pairs_add(&pairs, "op", "open");
-    pairs_add_number(&pairs, "app", place);
-    pairs_add(&pairs, "value", find(wish, number, "name"));
-    pairs_add_number(&pairs, "uid", program->caller.uid);
-    while (pairs_next(&rest, &key, &value))
-        if (is_of(key, number, "set:") || is_of(key, number, "+"))
+    pairs_add_number(&pairs, "app", host_queue_place(queue));
+    pairs_add(&pairs, "value", find(wish, member->number, "name"));
+    pairs_add_number(&pairs, "uid", queue->uid);
+    member->wished = 0;
+    while (pairs_next(&rest, &key, &value)) {
+        member->wished += is_of(key, member->number, "+");
+        if (is_of(key, member->number, "set:") || is_of(key, member->number, "+"))
             pairs_add(&pairs, strchr(key, ':') + 1, value);
-    registrar_ask(
-        registrar,
-        &(struct question){
-            .program = program, .kind = QUESTION_OPEN, .asked = program->attaches, .place = place},
-        buf_span(&pairs));
+    }
+    if (!is_alone)
+        add_others(queue, &pairs);
+    registrar_ask(program->registrar,
+                  &(struct question){.program = program,
+                                     .kind = QUESTION_OPEN,
+                                     .asked = program->attaches,
+                                     .member = member->number,
+                                     .place = host_queue_place(queue),
+                                     .generation = queue->generation,
+                                     .is_first = !queue->is_there},
+                  buf_span(&pairs));
+    queue->is_there = true;
     buf_fini(&pairs);
 }
 
-static int count_apps(struct program *program)
+static void join(struct program *program, unsigned number, struct host_queue *queue)
 {
     struct span wish = buf_span(&program->wish);
+    struct member *member = &program->members[number];
+    bool is_alone = list_empty(&queue->members);
 
+    *member = (struct member){.program = program, .number = number};
+    member->column = (uint16_t)((program->number * 8 + number * 8) % TALLY_PEERS);
+    member->most_running = number_of(wish, number, "max_concurrent_requests", 512);
+    member->gets_credentials =
+        number_of(wish, number, "authentication.forward_authorization", 0) != 0;
+    if (mode_of(wish, number) == MODE_ATTACH) {
+        host_queue_join(queue, member); /* as it is */
+        return;
+    }
+    if (is_alone)
+        name_queue(queue, program, number);
+    mem_free(queue->schemes);
+    queue->schemes = text_of(wish, number, "set:authentication.schemes");
+    queue->grace_ms = number_of(wish, number, "registration_grace", GRACE_MS);
+    host_queue_join(queue, member);
+    ask_open(member, is_alone);
+}
+
+static int count_apps(struct program *program, struct err_text *text)
+{
+    struct span wish = buf_span(&program->wish);
+    unsigned count = 0;
     const char *name;
 
-    while (program->app_count < CONTROL_APPS && (name = find(wish, program->app_count, "name"))) {
-        program->app_count++;
+    while (count < CONTROL_APPS && (name = find(wish, count, "name"))) {
+        count++;
         if (strlen(name) > CONTROL_NAME_BYTES)
-            return ERR_TOO_LARGE;
+            return err_set(text, EXIT_USAGE_ERROR, ERR_TOO_LARGE, "an app's name is too long");
     }
-    return program->app_count > 0 ? 0 : ERR_INVALID;
-}
-
-/* Consecutive ones for the workers of each app; shared when there are too many apps. */
-static void choose_columns(struct program *program)
-{
-    for (unsigned i = 0; i < program->app_count; i++)
-        program->column[i] = (uint16_t)((program->number * 8 + i * 8) % TALLY_PEERS);
-}
-
-/* An attach has failed: what is new of it goes, what was taken over waits on for its next owner. */
-static void undo(struct program *program, unsigned count)
-{
-    struct registrar *registrar = program->registrar;
-
-    for (unsigned i = 0; i < count; i++) {
-        struct shared *shared = &registrar->apps[program->apps[i]];
-
-        if (!shared->is_open)
-            continue;
-        if (buf_len(&shared->prefixes) > 0)
-            attach_orphan(shared);
-        else
-            registrar_ask_close(registrar, program->apps[i]);
-    }
-    program->app_count = 0;
-    program->is_attached = false;
-}
-
-void attach_begin(struct program *program, const struct ipc_message *message)
-{
-    const char *version = pairs_find(buf_span(&message->text), "version");
-    struct err_text text = {0};
-    int place, code;
-
-    if (program->app_count > 0) {
-        program_refuse(program, message->value, EXIT_USAGE_ERROR,
-                       "this connection has attached already");
-        return;
-    }
-    if (version == NULL || strcmp(version, CONTROL_VERSION) != 0) {
-        program_refuse(program, message->value, EXIT_USAGE_ERROR, "the host is of another version");
-        return;
-    }
-    buf_fini(&program->wish);
-    buf_append(&program->wish, buf_span(&message->text));
-    program->attach_number = message->value;
-    program->attaches++;
-    if ((code = count_apps(program)) < 0) {
-        program_refuse(program, message->value, EXIT_USAGE_ERROR,
-                       code == ERR_TOO_LARGE ? "an app's name is too long" : "no app is named");
-        program->app_count = 0;
-        return;
-    }
-    if (!program_seats_fit(program, program->app_count)) {
-        program_refuse(program, message->value, EXIT_USAGE_ERROR,
+    if (count == 0)
+        return err_set(text, EXIT_USAGE_ERROR, ERR_INVALID, "no app is named");
+    if (!program_seats_fit(program, count))
+        return err_set(text, EXIT_USAGE_ERROR, ERR_LIMIT,
                        "more workers times apps than a host takes of one process");
-        program->app_count = 0;
-        return;
-    }
-    choose_columns(program);
-    for (unsigned i = 0; i < program->app_count; i++) {
-        code = judge_prefixes(program, i, &place, &text);
-
-        if (code == 0 && place < 0)
-            code = place = free_place(program, &text);
-        if (code < 0) {
-            program_refuse(program, message->value, text.exit_code, text.text);
-            undo(program, i);
-            return;
-        }
-        ask_open(program, i, (unsigned)place);
-    }
-}
-
-/* All of its apps are there. */
-static void attached(struct program *program)
-{
-    struct registrar *registrar = program->registrar;
-    struct buf pairs = {0};
-
-    program->is_attached = true;
-    pairs_add(&pairs, "ok", "1");
-    for (unsigned i = 0; i < program->app_count; i++) {
-        struct span rest = buf_span(&registrar->apps[program->apps[i]].prefixes);
-        char key[16];
-
-        snprintf(key, sizeof(key), "%u:+", i);
-        for (; rest.len > 0; rest = span_skip(rest, strlen(rest.at) + 1))
-            pairs_add(&pairs, key, rest.at);
-    }
-    program_tell(program, CONTROL_REPLY, program->attach_number, buf_span(&pairs), NULL);
-    buf_fini(&pairs);
-    log_event(LOG_INFO, "app_attached", "process %d of user %u", (int)program->pid,
-              (unsigned)program->caller.uid);
-    for (unsigned worker = 0; worker < CONTROL_WORKERS; worker++)
-        program_connect(program, worker, -1);
-}
-
-void attach_add_prefix(struct shared *shared, const char *prefix)
-{
-    buf_append(&shared->prefixes, span_of(prefix, strlen(prefix) + 1));
-}
-
-void attach_drop_prefix(struct shared *shared, const char *prefix)
-{
-    struct span rest = buf_span(&shared->prefixes);
-    struct buf kept = {0};
-
-    for (; rest.len > 0; rest = span_skip(rest, strlen(rest.at) + 1))
-        if (strcmp(rest.at, prefix) != 0)
-            buf_append(&kept, span_of(rest.at, strlen(rest.at) + 1));
-    buf_fini(&shared->prefixes);
-    shared->prefixes = kept;
-}
-
-static void keep_prefixes(struct shared *shared, struct span result)
-{
-    const char *key, *value;
-
-    buf_consume(&shared->prefixes, buf_len(&shared->prefixes));
-    while (pairs_next(&result, &key, &value))
-        if (strcmp(key, "+") == 0)
-            attach_add_prefix(shared, value);
+    return (int)count;
 }
 
 static bool is_waiting(struct registrar *registrar, const struct program *program)
@@ -388,17 +349,91 @@ static bool is_waiting(struct registrar *registrar, const struct program *progra
     return false;
 }
 
+/* All of its apps are there. */
+static void attached(struct program *program)
+{
+    struct buf pairs = {0};
+
+    program->is_attached = true;
+    pairs_add(&pairs, "ok", "1");
+    for (unsigned i = 0; i < program->app_count; i++) {
+        struct span rest = buf_span(&program->members[i].prefixes);
+        char key[16];
+
+        snprintf(key, sizeof(key), "%u:+", i);
+        for (; rest.len > 0; rest = span_skip(rest, strlen(rest.at) + 1))
+            pairs_add(&pairs, key, rest.at);
+    }
+    program_tell(program, CONTROL_REPLY, program->attach_number, buf_span(&pairs), NULL);
+    buf_fini(&pairs);
+    log_event(LOG_INFO, "app_attached", "process %d of user %u", (int)program->pid,
+              (unsigned)program->caller.uid);
+    for (unsigned worker = 0; worker < CONTROL_WORKERS; worker++)
+        program_connect(program, worker, -1);
+}
+
+void attach_begin(struct program *program, const struct ipc_message *message)
+{
+    const char *version = pairs_find(buf_span(&message->text), "version");
+    struct err_text text = {0};
+    int count;
+
+    if (program->app_count > 0) {
+        program_refuse(program, message->value, EXIT_USAGE_ERROR,
+                       "this connection has attached already");
+        return;
+    }
+    if (version == NULL || strcmp(version, CONTROL_VERSION) != 0) {
+        program_refuse(program, message->value, EXIT_USAGE_ERROR, "the host is of another version");
+        return;
+    }
+    buf_fini(&program->wish);
+    buf_append(&program->wish, buf_span(&message->text));
+    program->attach_number = message->value;
+    program->attaches++;
+    count = count_apps(program, &text);
+    for (unsigned i = 0; count > 0 && i < (unsigned)count; i++) {
+        struct host_queue *queue = choose(program, i, &text);
+
+        if (queue == NULL) {
+            attach_end(program, true); /* what was taken over waits on for its next owner */
+            count = ERR_INVALID;
+            break;
+        }
+        program->app_count = i + 1;
+        join(program, i, queue);
+    }
+    if (count < 0)
+        program_refuse(program, message->value, text.exit_code, text.text);
+    else if (!is_waiting(program->registrar, program))
+        attached(program);
+}
+
+/* ---- what the master says ---- */
+
+/* The first ones are those that the member has asked for. */
+static void keep_prefixes(struct host_queue *queue, struct member *member, struct span result)
+{
+    unsigned wished = member ? member->wished : 0;
+    const char *key, *value;
+
+    buf_consume(&queue->prefixes, buf_len(&queue->prefixes));
+    while (pairs_next(&result, &key, &value)) {
+        if (strcmp(key, "+") != 0)
+            continue;
+        host_queue_add_prefix(queue, wished > 0 ? member : NULL, value);
+        wished -= wished > 0;
+    }
+    host_queue_is_whole(queue);
+}
+
 /* The master has changed nothing. */
-static void not_opened(struct program *program, struct shared *shared, const char *wrong,
-                       struct span result)
+static void not_opened(struct program *program, const char *wrong, struct span result)
 {
     const char *code = pairs_find(result, "code");
 
-    shared->is_open = buf_len(&shared->prefixes) > 0;
-    if (program == NULL)
-        return;
     program_refuse(program, program->attach_number, code ? atoi(code) : EXIT_OPTION, wrong);
-    undo(program, program->app_count);
+    attach_end(program, true);
 }
 
 /* What the master has opened is there, whether the program still wants it or not. */
@@ -406,21 +441,19 @@ void attach_opened(struct registrar *registrar, const struct question *question,
                    struct span result)
 {
     struct program *program = question->program;
-    struct shared *shared = &registrar->apps[question->place];
+    struct host_queue *queue = &registrar->queues[question->place];
+    bool is_same = queue->is_open && queue->generation == question->generation;
 
     if (program && (program->app_count == 0 || question->asked != program->attaches))
         program = NULL; /* another of its apps was refused, or it has given up */
-    if (wrong) {
-        not_opened(program, shared, wrong, result);
+    if (wrong && is_same && question->is_first)
+        queue->is_there = false;
+    if (wrong && program)
+        not_opened(program, wrong, result);
+    if (wrong)
         return;
-    }
-    if (shared->is_open)
-        keep_prefixes(shared, result);
+    if (is_same)
+        keep_prefixes(queue, program ? &program->members[question->member] : NULL, result);
     if (program && !is_waiting(registrar, program))
         attached(program);
-}
-
-void attach_init(struct shared *shared)
-{
-    loop_alarm_init(&shared->grace, on_grace_over);
 }

@@ -73,7 +73,7 @@ static int judge_delegate(const struct command *command, const struct url_prefix
     const struct reservations *list = &command->registrar->state.reservations;
     const struct reservation *above = find_above(list, prefix);
 
-    if (above == NULL || !above->delegates || !reservation_is_for(above, command->caller))
+    if (above == NULL || !above->delegates || !principal_is(&above->who, command->caller))
         return err_set(text, EXIT_PERMISSION, ERR_PERMISSION,
                        "%.300s: user %u may not %s it: that takes root, user %u, or a reservation "
                        "above it with delegate=yes",
@@ -367,8 +367,8 @@ static int show_firewall(const struct command *command, struct json_out *documen
     (void)text;
     json_out_array(document, "ports");
     for (unsigned i = 0; i < TALLY_APPS; i++) {
-        const struct shared *shared = &command->registrar->apps[i];
-        struct span rest = shared->is_open ? buf_span(&shared->prefixes) : SPAN_NONE;
+        const struct host_queue *queue = &command->registrar->queues[i];
+        struct span rest = queue->is_open ? buf_span(&queue->prefixes) : SPAN_NONE;
         struct opening opening;
 
         for (; rest.len > 0; rest = span_skip(rest, strlen(rest.at) + 1)) {
@@ -395,6 +395,21 @@ static void ask_flush(const struct command *command, struct buf *pairs)
     pairs_add(pairs, "op", "flush");
 }
 
+static void add_member(const struct member *member, struct buf *pairs)
+{
+    const struct program *program = member->program;
+    struct span rest = buf_span(&member->prefixes);
+    char text[80];
+
+    snprintf(text, sizeof(text), "%llu %d %u %u", (unsigned long long)program->number,
+             (int)program->pid, (unsigned)program->caller.uid, host_queue_place(member->queue));
+    pairs_add(pairs, "process", text);
+    for (; rest.len > 0; rest = span_skip(rest, strlen(rest.at) + 1))
+        pairs_add(pairs, "url", rest.at);
+}
+
+/* Above the bound the master says that it is too much; it is told no more than it takes to see it.
+ */
 static void ask_service_state(const struct command *command, struct buf *pairs)
 {
     const struct list *programs = &command->registrar->programs;
@@ -405,13 +420,10 @@ static void ask_service_state(const struct command *command, struct buf *pairs)
     pairs_add_number(pairs, "verbose", admin_truth(&command->request, "verbose", true));
     for (struct list *node = programs->next; node != programs; node = node->next) {
         const struct program *program = LIST_OWNER(node, struct program, node);
-        char text[80];
 
-        for (unsigned i = 0; program->is_attached && i < program->app_count; i++) {
-            snprintf(text, sizeof(text), "%llu %d %u %u", (unsigned long long)program->number,
-                     (int)program->pid, (unsigned)program->caller.uid, program->apps[i]);
-            pairs_add(pairs, "process", text);
-        }
+        for (unsigned i = 0; program->is_attached && i < program->app_count; i++)
+            if (program->members[i].queue && buf_len(pairs) <= CONTROL_DOCUMENT_BYTES)
+                add_member(&program->members[i], pairs);
     }
 }
 

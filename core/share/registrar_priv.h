@@ -1,7 +1,8 @@
 /*
- * What the files of the registrar share: registrar.c (its life, its questions to the master,
- * reservations), registrar_program.c (who is connected, what they say, their channels),
- * registrar_attach.c (who gets which app) and registrar_command.c (the commands of moonquay http).
+ * What the files of the registrar share: registrar.c (its life, its questions to the master),
+ * registrar_program.c (who is connected, what they say, their channels), registrar_attach.c (who
+ * gets which queue), registrar_queue.c (queues and who serves them), registrar_state.c (what the
+ * host remembers) and registrar_command.c (the commands of moonquay http).
  */
 #ifndef SHARE_REGISTRAR_PRIV_H
 #define SHARE_REGISTRAR_PRIV_H
@@ -15,17 +16,33 @@
 
 #define HOST_SLOTS 1024u
 
-/* An app of the host: whose it is, and who serves it. */
-struct shared {
-    bool is_open;
+/* A request queue of the host, which is one of its apps: whose it is, and who serves it. */
+struct host_queue {
+    bool is_open;        /* else the place is free */
+    bool is_there;       /* the master has made it, or is asked to */
+    unsigned generation; /* tells it from those that had the place before */
     uid_t uid;
-    struct program *holder; /* NULL: nobody */
-    unsigned number;        /* of the app in its process */
-    int64_t grace_ms, most_running;
-    bool gets_credentials;
-    struct buf prefixes; /* each ended by a NUL */
+    char *name;    /* NULL: nobody else can attach to it */
+    char *acl;     /* who else may; NULL: nobody */
+    char *schemes; /* of authentication, of who made it; NULL: none */
+    struct list members;
+    int64_t grace_ms;
+    struct buf prefixes; /* of all members, and of those that have gone; each ended by a NUL */
     struct loop_alarm grace;
     struct registrar *registrar;
+};
+
+/* An app of a program, which serves a queue. */
+struct member {
+    struct list node; /* of the queue's */
+    struct program *program;
+    struct host_queue *queue; /* NULL: it serves none */
+    unsigned number;          /* of the app in its process */
+    unsigned wished;          /* prefixes that it has asked for */
+    struct buf prefixes;      /* that it brought */
+    int64_t most_running;
+    bool gets_credentials;
+    uint16_t column; /* the first of its workers'; consecutive */
 };
 
 /* A connection to the control socket. */
@@ -40,11 +57,10 @@ struct program {
     bool is_attached, was_heard;
     unsigned attach_number; /* of its CONTROL_ATTACH */
     unsigned attaches;      /* how many there were: tells the answers to one from the next one's */
-    unsigned questions;     /* of CONTROL_ASK, not answered yet */
+    unsigned questions;     /* of CONTROL_ASK and CONTROL_COMMAND, not answered yet */
     struct buf wish;        /* the text of that */
     unsigned app_count;
-    unsigned apps[CONTROL_APPS];   /* of the host, by its own numbers */
-    uint16_t column[CONTROL_APPS]; /* the first of its workers'; consecutive */
+    struct member members[CONTROL_APPS];
     bool serves[CONTROL_WORKERS];
     unsigned serving; /* workers */
 };
@@ -65,8 +81,10 @@ struct question {
     unsigned number;
     struct program *program; /* NULL: nobody waits for it */
     enum question_kind kind;
-    unsigned asked; /* of an open: the program's count of attaches; else its own number */
-    unsigned place; /* of the app in the host */
+    unsigned asked;  /* of an open: the program's count of attaches; else its own number */
+    unsigned member; /* of an open: which app of the program's */
+    unsigned place, generation; /* of the queue */
+    bool is_first;              /* of an open: it makes the queue */
 };
 
 struct registrar {
@@ -77,7 +95,7 @@ struct registrar {
     struct list questions;
     unsigned last_question;
     uint64_t last_process;
-    struct shared apps[TALLY_APPS];
+    struct host_queue queues[TALLY_APPS];
     struct state state;
     struct buf good;        /* its text, as it is in force */
     struct buf wished;      /* likewise, as the master is asked to make it */
@@ -91,8 +109,9 @@ struct registrar {
 /* Asks the master; like is copied but for its number and place in the list. */
 void registrar_ask(struct registrar *registrar, const struct question *like, struct span pairs);
 
-/* Forgets an app of the host, and has the master forget it. */
-void registrar_ask_close(struct registrar *registrar, unsigned app);
+/* Has the master close a queue, or one of its prefixes. */
+void registrar_ask_close(struct registrar *registrar, unsigned place);
+void registrar_ask_drop(struct registrar *registrar, unsigned place, const char *prefix);
 
 /* ---- registrar_state.c */
 
@@ -134,27 +153,54 @@ void program_accept(void *owner, int fd, const struct net_addr *peer);
 /* A CONTROL_ATTACH: judges it and asks the master for each app. */
 void attach_begin(struct program *program, const struct ipc_message *message);
 
-/* Whether the program may have this prefix: 0, and whose it is already, of the same user and
- * without a process, or NULL; else the error. */
-int attach_judge(struct program *program, const char *prefix, struct shared **owner,
+/* Whether the program may have this prefix: 0, and whose it is already, or NULL; else the error. */
+int attach_judge(struct program *program, const char *prefix, struct host_queue **owner,
                  struct err_text *text);
 
-/* What an app has from now on, or no more; canonical text. */
-void attach_add_prefix(struct shared *shared, const char *prefix);
-void attach_drop_prefix(struct shared *shared, const char *prefix);
+/* ERR_EXISTS, and that the prefix, which is right, has another owner. */
+int attach_is_taken(const char *prefix, struct err_text *text);
 
 /* The master's answer to one of these. */
 void attach_opened(struct registrar *registrar, const struct question *question, const char *wrong,
                    struct span result);
 
-/* An app has lost its process: it waits for the next of its user, for its grace. */
-void attach_orphan(struct shared *shared);
-
 /* A program gives its apps up: kept for the next one, or closed. */
 void attach_end(struct program *program, bool keep);
 
-/* Of each app, when the registrar is made. */
-void attach_init(struct shared *shared);
+/* ---- registrar_queue.c */
+
+void host_queue_init(struct host_queue *queue, struct registrar *registrar);
+void host_queue_fini(struct host_queue *queue);
+unsigned host_queue_place(const struct host_queue *queue);
+
+/* NULL when there is none of this name. */
+struct host_queue *host_queue_find(struct registrar *registrar, const char *name);
+
+/* The one that has the prefix (canonical text); NULL. */
+struct host_queue *host_queue_of_prefix(struct registrar *registrar, struct span prefix);
+
+/* A free place for a queue of the caller's, or NULL and why. */
+struct host_queue *host_queue_free_place(struct registrar *registrar, const struct caller *caller,
+                                         struct err_text *text);
+
+/* Whether the caller may attach to it. */
+bool host_queue_lets_in(const struct host_queue *queue, const struct caller *caller);
+
+/* The member serves it from now on; it leaves again: what it brought stays for the grace of the
+ * queue, or goes at once. A queue that has nobody left is closed likewise. */
+void host_queue_join(struct host_queue *queue, struct member *member);
+void host_queue_leave(struct member *member, bool keep);
+
+/* Prefixes that are in force from now on, or no more; canonical text. */
+void host_queue_add_prefix(struct host_queue *queue, struct member *member, const char *prefix);
+void host_queue_drop_prefix(struct host_queue *queue, const char *prefix);
+bool prefixes_have(const struct buf *prefixes, struct span prefix);
+
+/* After new prefixes: whether its grace goes on. */
+void host_queue_is_whole(struct host_queue *queue);
+
+/* Nobody is there: it waits for the next one of its user. */
+void host_queue_wait(struct host_queue *queue);
 
 /* ---- registrar_command.c */
 

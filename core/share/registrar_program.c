@@ -46,7 +46,8 @@ void program_refuse(struct program *program, unsigned number, int exit_code, con
 static void connect_one(struct program *program, unsigned app, unsigned worker, unsigned slot)
 {
     struct registrar *registrar = program->registrar;
-    const struct shared *shared = &registrar->apps[program->apps[app]];
+    const struct member *member = &program->members[app];
+    unsigned place = host_queue_place(member->queue);
     struct buf to_host = {0}, to_program = {0};
     char process[24], most[24];
     int ends[2];
@@ -56,17 +57,16 @@ static void connect_one(struct program *program, unsigned app, unsigned worker, 
         return;
     }
     snprintf(process, sizeof(process), "%llu", (unsigned long long)program->number);
-    snprintf(most, sizeof(most), "%lld", (long long)shared->most_running);
+    snprintf(most, sizeof(most), "%lld", (long long)member->most_running);
     pairs_add_number(&to_host, "slot", slot);
     pairs_add(&to_host, "process", process);
     pairs_add_number(&to_host, "worker", worker);
     pairs_add(&to_host, "most", most);
-    pairs_add_number(&to_host, "column", (program->column[app] + worker) % TALLY_PEERS);
-    pairs_add_number(&to_host, "credentials", shared->gets_credentials);
+    pairs_add_number(&to_host, "column", (member->column + worker) % TALLY_PEERS);
+    pairs_add_number(&to_host, "credentials", member->gets_credentials);
     pairs_add_number(&to_program, "app", app);
     program_tell(program, CONTROL_CHANNEL, worker, buf_span(&to_program), &ends[0]);
-    registrar->parts.channel(registrar->parts.owner, program->apps[app], buf_span(&to_host),
-                             ends[1]);
+    registrar->parts.channel(registrar->parts.owner, place, buf_span(&to_host), ends[1]);
     close(ends[0]);
     close(ends[1]);
     buf_fini(&to_host);
@@ -139,12 +139,11 @@ static const char *text_of(struct span pairs, const char *key)
 
 static int judge_listen(struct program *program, const char *prefix, struct err_text *text)
 {
-    struct shared *owner;
+    struct host_queue *owner;
     int code = attach_judge(program, prefix, &owner, text);
 
     if (code == 0 && owner)
-        code = err_set(text, EXIT_PORT_IN_USE, ERR_EXISTS, "%.300s: another app has this prefix",
-                       prefix);
+        code = attach_is_taken(prefix, text);
     return code;
 }
 
@@ -167,11 +166,17 @@ static int judge(struct program *program, const struct wanted *wanted, struct er
     return code < 0 ? code : QUESTION_LISTEN;
 }
 
-static void ask_change(struct program *program, unsigned number, unsigned place,
-                       enum question_kind kind, const struct wanted *wanted)
+static void ask_change(const struct member *member, unsigned number, enum question_kind kind,
+                       const struct wanted *wanted)
 {
-    const struct question question = {
-        .program = program, .kind = kind, .asked = number, .place = place};
+    struct program *program = member->program;
+    unsigned place = host_queue_place(member->queue);
+    const struct question question = {.program = program,
+                                      .kind = kind,
+                                      .asked = number,
+                                      .member = member->number,
+                                      .place = place,
+                                      .generation = member->queue->generation};
     struct buf pairs = {0};
 
     pairs_add_number(&pairs, "app", place);
@@ -203,8 +208,7 @@ static void change(struct program *program, const struct ipc_message *message)
     if (kind < 0)
         program_refuse(program, message->value, why.exit_code, why.text);
     else
-        ask_change(program, message->value, program->apps[number], (enum question_kind)kind,
-                   &wanted);
+        ask_change(&program->members[number], message->value, (enum question_kind)kind, &wanted);
 }
 
 bool program_seats_fit(const struct program *program, unsigned apps)

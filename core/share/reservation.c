@@ -1,19 +1,14 @@
 #include "share/reservation.h"
 
-#include <grp.h>
-#include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/mem.h"
 
-#define OVERFLOW_ID  65534u /* the kernel's default (/proc/sys/kernel/overflowuid) */
-#define LOOKUP_BYTES 65536u
 #define HOLDER_BYTES 300u
 #define GROUP_PREFIX "group:"
 #define USER_PREFIX  "user:"
-#define MOST_NUMBER  0xfffffffeu /* 2^32 - 1 means "none" to the kernel */
 
 static void fini(struct reservation *reservation)
 {
@@ -31,74 +26,21 @@ void reservations_fini(struct reservations *list)
 
 /* ---- whose ---- */
 
-/* "#1000" as a number. */
-static bool read_number(const char *name, uint32_t *id)
-{
-    unsigned long long number;
-    char *end;
-
-    if (name[0] != '#' || name[1] < '0' || name[1] > '9')
-        return false;
-    number = strtoull(name + 1, &end, 10);
-    *id = (uint32_t)number;
-    return *end == '\0' && number <= MOST_NUMBER;
-}
-
-static bool find_user(const char *name, uint32_t *id)
-{
-    char room[LOOKUP_BYTES];
-    struct passwd entry, *found = NULL;
-
-    if (getpwnam_r(name, &entry, room, sizeof(room), &found) != 0 || found == NULL)
-        return false;
-    *id = found->pw_uid;
-    return true;
-}
-
-static bool find_group(const char *name, uint32_t *id)
-{
-    char room[LOOKUP_BYTES];
-    struct group entry, *found = NULL;
-
-    if (getgrnam_r(name, &entry, room, sizeof(room), &found) != 0 || found == NULL)
-        return false;
-    *id = found->gr_gid;
-    return true;
-}
-
 static int find_holder(struct reservation *reservation, const struct reservation_wish *wish,
                        struct err_text *text)
 {
     const char *name = wish->user ? wish->user : wish->group;
     char holder[HOLDER_BYTES];
+    int code;
 
     if (name == NULL || (wish->user && wish->group))
         return err_set(text, EXIT_OPTION, ERR_INVALID, "a reservation is for user= or for group=");
-    if (name[0] == '\0' || strlen(name) > 256)
-        return err_set(text, EXIT_OPTION, ERR_INVALID,
-                       "the name of a user or group has 1 to 256 characters");
-    reservation->is_group = wish->group != NULL;
-    if (name[0] == '#' && !read_number(name, &reservation->id))
-        return err_set(text, EXIT_OPTION, ERR_INVALID, "%.40s is no number from #0 to #%u", name,
-                       MOST_NUMBER);
-    if (name[0] != '#' && !(wish->group ? find_group : find_user)(name, &reservation->id))
-        return err_set(text, EXIT_OPTION, ERR_NOT_FOUND, "there is no %s %.200s",
-                       wish->group ? "group" : "user", name);
+    code = principal_find(&reservation->who, wish->group != NULL, name, text);
+    if (code < 0)
+        return code;
     snprintf(holder, sizeof(holder), "%s%s", wish->group ? GROUP_PREFIX : USER_PREFIX, name);
     reservation->holder = mem_strdup(holder);
     return 0;
-}
-
-bool reservation_is_for(const struct reservation *reservation, const struct caller *caller)
-{
-    if (reservation->id == OVERFLOW_ID)
-        return false;
-    if (!reservation->is_group)
-        return caller->uid == reservation->id;
-    for (unsigned i = 0; i < caller->group_count; i++)
-        if (caller->groups[i] == reservation->id)
-            return true;
-    return false;
 }
 
 /* ---- the list ---- */

@@ -6,27 +6,17 @@
 #define SHARE_RESERVATION_H
 
 #include <stdbool.h>
-#include <sys/types.h>
 
 #include "base/err.h"
 #include "route/url_prefix.h"
+#include "share/principal.h"
 
 #define RESERVATIONS_MOST 4096
-#define CALLER_GROUPS                                                                              \
-    256 /* of a program that count; the kernel lets nobody have so many by chance */
-
-/* A program, as the kernel says who it is. */
-struct caller {
-    uid_t uid;
-    gid_t groups[CALLER_GROUPS]; /* its own first */
-    unsigned group_count;
-};
 
 struct reservation {
     struct url_prefix prefix;
     char *holder; /* "user" or "group" and its name: "user:alice", "group:#1000" */
-    bool is_group;
-    uint32_t id;    /* uid or gid */
+    struct principal who;
     bool listens;   /* the holder may register at or below */
     bool delegates; /* the holder may reserve below */
 };
@@ -67,9 +57,5 @@ int reservations_remove(struct reservations *list, const char *url, struct err_t
  */
 const struct reservation *reservations_find(const struct reservations *list,
                                             const struct url_prefix *prefix);
-
-/* Whether the caller is who it is for. The overflow uid and gid, which stand for those that this
- * namespace does not know, are nobody. */
-bool reservation_is_for(const struct reservation *reservation, const struct caller *caller);
 
 #endif

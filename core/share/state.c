@@ -88,7 +88,7 @@ void state_write_urlacl(const struct reservation *reservation, struct buf *out)
 
     buf_printf(out, "{\"url\": ");
     add_text(out, reservation->prefix.text);
-    buf_printf(out, ", \"%s\": ", reservation->is_group ? "group" : "user");
+    buf_printf(out, ", \"%s\": ", reservation->who.is_group ? "group" : "user");
     add_text(out, name);
     buf_printf(out, ", \"listen\": %s, \"delegate\": %s}", reservation->listens ? "true" : "false",
                reservation->delegates ? "true" : "false");

@@ -70,6 +70,9 @@
 --- whether the queue of that name is made or must be there; create, attach or create_or_attach;
 --- default create
 ---@field request_queue_mode? "create"|"attach"|"create_or_attach"
+--- who else may attach to the queue: user:NAME, group:NAME, -user:NAME for who may not; printable
+--- texts separated by commas, below 4KiB
+---@field request_queue_acl? string[]|string
 --- Lua memory of the app in a worker; at least 1MiB, or unlimited; default 256MiB
 ---@field memory_limit? integer|string
 --- a scheme or a list of schemes: these, and no anonymity

@@ -108,6 +108,7 @@ local rows = {
     must = "printable text of at most 260 characters without / and \\" },
   word_row("request_queue_mode", "create", "app", "start", "create_or_attach",
     "create, attach or create_or_attach"),
+  list_row("request_queue_acl", "", "app", "start", 4096, "4KiB", "user:a, group:#5, -user:b"),
   number_row("memory_limit", "268435456", "app", "start", "unlimited", { "1048575", "off" },
     "at least 1MiB, or unlimited"),
   { "authentication.schemes", "", "app", "any time",

@@ -308,6 +308,137 @@ describe("registrar", function()
     end)
   end)
 
+  describe("request queues (reference section 3.2)", function()
+    local URL, OTHER = "http://localhost:5001/", "http://localhost:5002/"
+
+    -- Attaches one app with this queue; returns the reply's "wrong", and what the master was asked.
+    local function join(program, mode, prefixes, settings)
+      local app = { settings = { request_queue_name = "shop", request_queue_mode = mode } }
+      table.move(prefixes, 1, #prefixes, 1, app)
+      for key, value in pairs(settings or {}) do app.settings[key] = value end
+      program:say(ATTACH, 7, wish({ app }))
+      registrar:turn()
+      local asked = agree()
+      local reply = program:heard()
+      return value_of(reply.pairs, "wrong"), asked, reply
+    end
+
+    before_each(function()
+      open()
+    end)
+
+    it("are made once", function()
+      assert.is_nil((join(registrar:program(), "create", { URL })))
+      assert.equal('there is a request queue "shop" already',
+        (join(registrar:program(), "create", { OTHER })))
+    end)
+
+    it("must be there to be attached to, and bring no prefixes then", function()
+      local wrong, asked = join(registrar:program(), "attach", { URL })
+      assert.equal('there is no request queue "shop"', wrong)
+      assert.same({}, asked)
+      join(registrar:program(), "create", { URL })
+      local reply
+      wrong, asked, reply = join(registrar:program(), "attach", { OTHER })
+      assert.is_nil(wrong)
+      assert.same({}, asked)
+      assert.same({}, values_of(reply.pairs, "0:+"))
+    end)
+
+    it("have the prefixes of all who create or attach", function()
+      join(registrar:program(), "create_or_attach", { URL })
+      local second = registrar:program()
+      local wrong, asked, reply = join(second, "create_or_attach", { OTHER, URL },
+        { max_connections = "5" })
+      assert.is_nil(wrong)
+      assert.same({ "0", "5" }, { value_of(asked[1].pairs, "app"),
+        value_of(asked[1].pairs, "set:max_connections") })
+      assert.same({ OTHER, URL }, values_of(asked[1].pairs, "+"))
+      assert.same({ OTHER, URL }, values_of(reply.pairs, "0:+"))
+      local third = registrar:program()
+      wrong, asked = join(third, "create_or_attach", { "http://localhost:5003/" })
+      assert.is_nil(wrong)
+      assert.same({ "http://localhost:5003/", OTHER, URL }, values_of(asked[1].pairs, "+"))
+      -- What is not wished any more goes with who says so.
+      third:say(DETACH, 0, "keep\0" .. "0\0")
+      registrar:turn()
+      asked = registrar:asked()
+      assert.same({ "unlisten", "http://localhost:5003/" },
+        { value_of(asked[1].pairs, "op"), value_of(asked[1].pairs, "value") })
+      assert.equal(1, #asked)
+      registrar:reply(asked[1].number, nil, "")
+    end)
+
+    it("stay as long as somebody serves them", function()
+      local first, second = registrar:program(), registrar:program()
+      join(first, "create_or_attach", { URL })
+      join(second, "create_or_attach", { URL })
+      first:say(DETACH, 0, "keep\0" .. "0\0")
+      registrar:turn()
+      assert.same({}, registrar:asked())
+      second:say(DETACH, 0, "keep\0" .. "0\0")
+      registrar:turn()
+      assert.equal("close", value_of(registrar:asked()[1].pairs, "op"))
+    end)
+
+    it("give channels to each process that serves them", function()
+      registrar:worker(0)
+      for _ = 1, 2 do
+        local program = registrar:program()
+        program:say(WORKER, 0, "serves\0" .. "1\0")
+        join(program, "create_or_attach", { URL })
+      end
+      local channels = registrar:channels()
+      assert.equal(2, #channels)
+      assert.same({ 0, 0 }, { channels[1].number, channels[2].number })
+      assert.not_equal(value_of(channels[1].pairs, "process"),
+        value_of(channels[2].pairs, "process"))
+    end)
+
+    it("keep their prefixes from other queues", function()
+      join(registrar:program(), "create_or_attach", { URL })
+      local reply = attach(registrar:program(), { { URL } })
+      assert.truthy(value_of(reply.pairs, "wrong"):find("another app has this prefix", 1, true))
+    end)
+
+    it("want the same authentication of all", function()
+      join(registrar:program(), "create_or_attach", { URL },
+        { ["authentication.schemes"] = "basic" })
+      local wrong = join(registrar:program(), "create_or_attach", { URL })
+      assert.truthy(wrong:find('who made it has "basic"', 1, true))
+      assert.is_nil((join(registrar:program(), "create_or_attach", { URL },
+        { ["authentication.schemes"] = "basic" })))
+    end)
+
+    it("are found again by a registrar that was started again", function()
+      registrar = nil
+      collectgarbage()
+      count = count + 1
+      registrar = new_registrar(dir.path .. "/" .. count .. ".sock", US, text_of({
+        { "3:open", "app.lua" }, { "3:uid", tostring(US) }, { "3:request_queue_name", "shop" },
+        { "3:+", URL } }))
+      local wrong, asked = join(registrar:program(), "create", { URL })
+      assert.is_nil(wrong)
+      assert.equal("3", value_of(asked[1].pairs, "app"))
+    end)
+
+    if US == 0 then
+      it("are their maker's, and of those whom the list names", function()
+        open(US + 1)
+        join(registrar:program(STRANGER), "create_or_attach", { URL },
+          { request_queue_acl = "user:#7, user:#8, -user:#8" })
+        for uid, allowed in pairs({ [7] = true, [8] = false, [9] = false, [STRANGER] = true,
+          [0] = true }) do
+          local wrong = join(registrar:program(uid), "attach", {})
+          assert.equal(not allowed, wrong ~= nil, uid)
+          if wrong then
+            assert.truthy(wrong:find(("user %d may not attach"):format(uid), 1, true))
+          end
+        end
+      end)
+    end
+  end)
+
   it("passes changes of a running app on, for its own apps alone", function()
     open()
     attach(registrar:program(), { { "http://localhost:5001/" } })
@@ -651,9 +782,10 @@ describe("registrar", function()
       local function said(words)
         local list = select(3, command(program, words))[1].pairs
         return value_of(list, "op"), value_of(list, "view"), value_of(list, "verbose"),
-          values_of(list, "process")
+          values_of(list, "process"), values_of(list, "url")
       end
-      local op, view, verbose, processes = said("show servicestate")
+      local op, view, verbose, processes, urls = said("show servicestate")
+      assert.same({ "http://localhost:5001/", "http://localhost:5002/" }, urls)
       assert.same({ "servicestate", "session", "1" }, { op, view, verbose })
       local session = processes[1]:match("^%d+")
       for i = 1, 2 do
