@@ -38,7 +38,7 @@ PROC_OBJ  := $(patsubst core/%.c,$(BUILD)/%.o,$(wildcard core/proc/*.c))
 PROBE_OBJ := $(patsubst core/%.c,$(BUILD)/%.o,$(wildcard core/bind/probe*.c))
 C_FILES    = $(shell find core scripts -name '*.[ch]' | sort)
 LUA_FILES  = $(shell find lua spec scripts/examples -name '*.lua' | sort) scripts/check-layers
-SH_FILES   = $(shell grep -lsE '^\#!/bin/(ba)?sh' scripts/* .ci/run)
+SH_FILES   = $(shell grep -lsE '^\#!/bin/(ba)?sh' scripts/* .ci/run) scripts/completion/moonquay.bash
 
 .PHONY: all probe test test-load test-fresh bench bench-load bench-prefixes bench-share count lint \
         lint-format lint-gcc lint-clang \
@@ -164,14 +164,19 @@ format:
 BIN_DIR := $(DESTDIR)$(PREFIX)/bin
 SO_DIR  := $(DESTDIR)$(PREFIX)/lib/lua/5.4/moonquay
 LUA_DIR := $(DESTDIR)$(PREFIX)/share/lua/5.4
+MAN_DIR := $(DESTDIR)$(PREFIX)/share/man/man8
+# Where bash looks for it beside an executable in PREFIX/bin.
+COMPLETION_DIR := $(DESTDIR)$(PREFIX)/share/bash-completion/completions
 
 install: all
 	install -D -m 755 $(BUILD)/bin/moonquay $(BIN_DIR)/moonquay
 	install -D -m 644 $(BUILD)/lib/moonquay/core.so $(SO_DIR)/core.so
+	install -D -m 644 man/moonquay-http.8 $(MAN_DIR)/moonquay-http.8
+	install -D -m 644 scripts/completion/moonquay.bash $(COMPLETION_DIR)/moonquay
 	cd lua && find moonquay -name '*.lua' -exec install -D -m 644 {} $(LUA_DIR)/{} \;
 
 uninstall:
-	rm -f $(BIN_DIR)/moonquay
+	rm -f $(BIN_DIR)/moonquay $(MAN_DIR)/moonquay-http.8 $(COMPLETION_DIR)/moonquay
 	rm -rf $(SO_DIR) $(LUA_DIR)/moonquay
 
 clean:

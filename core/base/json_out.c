@@ -63,3 +63,9 @@ void json_out_truth(struct json_out *json, const char *key, bool truth)
     begin_value(json, key);
     buf_append(json->out, truth ? SPAN("true") : SPAN("false"));
 }
+
+void json_out_encoded(struct json_out *json, const char *key, struct span value)
+{
+    begin_value(json, key);
+    buf_append(json->out, value.len ? value : SPAN("null"));
+}

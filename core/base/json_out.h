@@ -32,6 +32,8 @@ void json_out_close(struct json_out *json);
 
 void json_out_text(struct json_out *json, const char *key, const char *text);
 void json_out_number(struct json_out *json, const char *key, int64_t number);
+/* Of what is JSON already: one value; null when it is empty. */
+void json_out_encoded(struct json_out *json, const char *key, struct span value);
 void json_out_truth(struct json_out *json, const char *key, bool truth);
 
 #endif

@@ -20,6 +20,8 @@ int luaopen_moonquay_probe(lua_State *L)
     lua_setfield(L, -2, "guest");
     probe_registrar_open(L);
     lua_setfield(L, -2, "registrar");
+    probe_admin_open(L);
+    lua_setfield(L, -2, "admin");
     probe_form_open(L);
     lua_setfield(L, -2, "form");
     probe_proxy_open(L);

@@ -12,6 +12,7 @@ int probe_h2_client_open(lua_State *L); /* the other side: of a host to its apps
 int probe_share_open(lua_State *L);     /* the dispatch of a host */
 int probe_guest_open(lua_State *L);     /* an app behind a host */
 int probe_registrar_open(lua_State *L); /* who may attach to a host */
+int probe_admin_open(lua_State *L);     /* the commands that administer a host */
 int probe_form_open(lua_State *L);      /* query, cookie, multipart, media type */
 int probe_proxy_open(lua_State *L);     /* address sets, PROXY headers, Forwarded fields */
 int probe_route_open(lua_State *L);     /* URL prefixes and their table */

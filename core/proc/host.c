@@ -20,6 +20,7 @@
 #include "base/mem.h"
 #include "proc/host_state.h"
 #include "proc/runtime_dir.h"
+#include "proc/service_state.h"
 #include "share/control.h"
 
 #define BACKLOG       128
@@ -148,6 +149,10 @@ int host_perform(struct master *master, struct span asked, struct buf *change, s
 
     if (op && strcmp(op, "state") == 0 && pairs_find(asked, "value"))
         return host_state_change(master, pairs_find(asked, "value"), change, text);
+    if (op && strcmp(op, "flush") == 0) /* workers write what waits before they confirm */
+        return 0;
+    if (op && strcmp(op, "servicestate") == 0)
+        return service_state_answer(master, asked, reply, text);
     if (op == NULL || (strcmp(op, "open") != 0 && strcmp(op, "close") != 0))
         return ERR_NOT_FOUND;
     if (app >= TALLY_APPS)

@@ -3,6 +3,7 @@
 
 #include "base/version.h"
 #include "proc/cert.h"
+#include "proc/http.h"
 #include "proc/master.h"
 #include "proc/options.h"
 #include "proc/registrar_process.h"
@@ -36,6 +37,12 @@ int main(int argc, char **argv)
         break;
     case COMMAND_CERT:
         status = cert_run(argc - 2, argv + 2);
+        break;
+    case COMMAND_HTTP:
+        status = http_run(argc - 2, argv + 2);
+        break;
+    case COMMAND_WORDS:
+        options_words();
         break;
     case COMMAND_OPTIONS:
         settings_print_as(stdout, options.form);

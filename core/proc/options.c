@@ -38,6 +38,7 @@ static const struct {
     {"worker", COMMAND_WORKER},     {"options", COMMAND_OPTIONS}, {"version", COMMAND_VERSION},
     {"--version", COMMAND_VERSION}, {"help", COMMAND_HELP},       {"--help", COMMAND_HELP},
     {"-h", COMMAND_HELP},           {"status", COMMAND_STATUS},   {"cert", COMMAND_CERT},
+    {"http", COMMAND_HTTP},         {"--words", COMMAND_WORDS},
 };
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
@@ -331,7 +332,8 @@ int options_parse(struct options *options, int argc, char **argv, struct err_tex
             return read_serve(&reader);
         if (options->command == COMMAND_OPTIONS)
             return read_form(&reader);
-        if (options->command == COMMAND_STATUS || options->command == COMMAND_CERT)
+        if (options->command == COMMAND_STATUS || options->command == COMMAND_CERT ||
+            options->command == COMMAND_HTTP)
             return 0;
         return argc > 2 ? usage(&reader, "one word too many: ", argv[2]) : 0;
     }
@@ -355,6 +357,15 @@ int options_apply(struct settings *settings, struct span pairs, bool only_server
         if (!is_place(key) && (!only_server || settings_scope(key) == SETTING_SERVER))
             code = settings_set(settings, key, value, where, text);
     return code;
+}
+
+/* For completion: what people type, no parts of ours. */
+void options_words(void)
+{
+    for (size_t i = 0; i < COUNT(commands); i++)
+        if (commands[i].word[0] != '-' && commands[i].command != COMMAND_WORKER &&
+            commands[i].command != COMMAND_REGISTRAR)
+            puts(commands[i].word);
 }
 
 void options_help(void)
@@ -387,6 +398,8 @@ void options_help(void)
           "                                     moonquay cert --help\n"
           "moonquay cert show FILE              what certificates say\n"
           "moonquay cert check CERT [KEY]       what a server and its clients would object to\n"
+          "moonquay http COMMAND                administers a host: who may have which URL,\n"
+          "                                     certificates; see moonquay http --help\n"
           "moonquay options                     all settings: default, meaning, range\n"
           "    --markdown, --luals, --json      for documents, editors, programs\n"
           "moonquay version\n"

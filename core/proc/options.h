@@ -17,6 +17,8 @@ enum command {
     COMMAND_WORKER,
     COMMAND_STATUS, /* reads its words itself */
     COMMAND_CERT,   /* likewise */
+    COMMAND_HTTP,   /* likewise */
+    COMMAND_WORDS,
     COMMAND_OPTIONS,
     COMMAND_VERSION,
     COMMAND_HELP,
@@ -53,5 +55,6 @@ int options_apply(struct settings *settings, struct span pairs, bool only_server
                   struct err_text *text);
 
 void options_help(void);
+void options_words(void);
 
 #endif

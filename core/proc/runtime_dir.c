@@ -12,6 +12,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "share/control.h"
+
 /* Whoever changes the user and keeps the environment (su) brings another user's directory along. */
 static bool is_ours(const char *dir)
 {
@@ -68,8 +70,21 @@ int runtime_dir_host(char *path, size_t room, struct err_text *text)
     if (code == 0 && chmod(dirs[0], 0711) < 0) /* its other sockets keep others out themselves */
         code =
             err_set(text, EXIT_OPTION, err_from_errno(errno), "%s: %s", dirs[0], strerror(errno));
-    snprintf(path, room, "%s/host.sock", dirs[0]);
+    snprintf(path, room, "%s/" CONTROL_SOCKET_NAME, dirs[0]);
     return code;
+}
+
+void runtime_dir_find_host(char path[RUNTIME_PATH_BYTES])
+{
+    char dirs[RUNTIME_DIRS][RUNTIME_DIR_BYTES];
+    unsigned count = runtime_dirs(dirs);
+
+    for (unsigned i = 0; i < count; i++) {
+        snprintf(path, RUNTIME_PATH_BYTES, "%.*s/" CONTROL_SOCKET_NAME, RUNTIME_DIR_BYTES, dirs[i]);
+        if (runtime_dir_check(dirs[i], NULL) == 0 && access(path, F_OK) == 0)
+            return;
+    }
+    snprintf(path, RUNTIME_PATH_BYTES, "/run/moonquay/" CONTROL_SOCKET_NAME);
 }
 
 void runtime_dir_socket(const char *dir, pid_t pid, char out[RUNTIME_PATH_BYTES])

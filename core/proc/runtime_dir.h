@@ -29,6 +29,9 @@ int runtime_dir_make(const char *dir, struct err_text *text);
  * what is in it. 0 or an error. */
 int runtime_dir_host(char *path, size_t room, struct err_text *text);
 
+/* Writes where a host is to be looked for that nobody has named: this user's, else root's. */
+void runtime_dir_find_host(char path[RUNTIME_PATH_BYTES]);
+
 /* Writes DIR/PID.sock. */
 void runtime_dir_socket(const char *dir, pid_t pid, char out[RUNTIME_PATH_BYTES]);
 

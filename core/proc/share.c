@@ -79,28 +79,16 @@ static void on_channel(void *owner, unsigned worker, unsigned app, int fd)
         slot_post_fd(master->slots[worker], IPC_CHANNEL, app, SPAN_NONE, fd);
 }
 
-/* Ours first, then root's. */
-static const char *find_host(const struct master *master, char path[RUNTIME_PATH_BYTES])
-{
-    char dirs[RUNTIME_DIRS][RUNTIME_DIR_BYTES];
-
-    if (master->options->socket)
-        return master->options->socket;
-    runtime_dirs(dirs);
-    snprintf(path, RUNTIME_PATH_BYTES, "%s/" CONTROL_SOCKET_NAME, dirs[0]);
-    if (access(path, F_OK) < 0)
-        snprintf(path, RUNTIME_PATH_BYTES, "/run/moonquay/" CONTROL_SOCKET_NAME);
-    return path;
-}
-
 int share_open(struct master *master, struct span asked, struct err_text *text)
 {
-    char path[RUNTIME_PATH_BYTES];
     int code = apps_describe(&master->apps, asked, &master->wish, text);
 
     if (code < 0)
         return code;
-    snprintf(master->host.path, sizeof(master->host.path), "%s", find_host(master, path));
+    if (master->options->socket)
+        snprintf(master->host.path, sizeof(master->host.path), "%s", master->options->socket);
+    else
+        runtime_dir_find_host(master->host.path);
     return attachment_open(&master->attachment,
                            &(struct attachment_parts){.loop = master->loop,
                                                       .path = master->host.path,

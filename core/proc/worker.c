@@ -29,6 +29,14 @@
 
 /* ---- life sign */
 
+static void flush_logs(struct worker *worker)
+{
+    if (worker->access_log)
+        access_log_flush(worker->access_log);
+    if (worker->error_log)
+        error_log_flush(worker->error_log);
+}
+
 static void on_turn(void *owner)
 {
     struct worker *worker = owner;
@@ -37,10 +45,7 @@ static void on_turn(void *owner)
     clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
     __atomic_store_n(&worker->slot->heartbeat_ms,
                      (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000, __ATOMIC_RELAXED);
-    if (worker->access_log)
-        access_log_flush(worker->access_log);
-    if (worker->error_log)
-        error_log_flush(worker->error_log);
+    flush_logs(worker);
 }
 
 /* An idle loop must turn too, several times within the time that the master allows; which time that
@@ -212,10 +217,7 @@ static void stop(struct worker *worker)
 /* The master is gone: nobody would replace us, and nobody could stop us any more. */
 static void end_at_once(struct worker *worker)
 {
-    if (worker->access_log)
-        access_log_flush(worker->access_log);
-    if (worker->error_log)
-        error_log_flush(worker->error_log);
+    flush_logs(worker);
     _exit(EXIT_INTERNAL);
 }
 
@@ -321,6 +323,7 @@ static void serve(struct worker *worker, struct ipc_message *message)
 /* After the first of these all sockets are there. */
 static void confirm(struct worker *worker, unsigned version)
 {
+    flush_logs(worker);
     worker_tell(worker, IPC_APPLIED, version, SPAN_NONE);
     if (!worker->confirmed)
         worker_tell(worker, IPC_SERVING, 0, SPAN_NONE);

@@ -102,6 +102,8 @@ void registrar_replied(struct registrar *registrar, unsigned number, const char 
         attach_opened(registrar, question, wrong, result);
     else if (question->kind == QUESTION_STATE)
         state_answered(registrar, question, wrong, result);
+    else if (question->kind == QUESTION_COMMAND)
+        command_answered(question, wrong, result);
     else if (question->kind != QUESTION_OTHER)
         changed(registrar, question, wrong, result);
     mem_free(question);

@@ -1,8 +1,8 @@
 /*
  * What the files of the registrar share: registrar.c (its life, its questions to the master),
  * registrar_program.c (who is connected, what they say, their channels), registrar_attach.c (who
- * gets which queue), registrar_queue.c (queues and who serves them) and registrar_state.c (what the
- * host remembers).
+ * gets which queue), registrar_queue.c (queues and who serves them), registrar_state.c (what the
+ * host remembers) and registrar_command.c (the commands of moonquay http).
  */
 #ifndef SHARE_REGISTRAR_PRIV_H
 #define SHARE_REGISTRAR_PRIV_H
@@ -57,7 +57,7 @@ struct program {
     bool is_attached, was_heard;
     unsigned attach_number; /* of its CONTROL_ATTACH */
     unsigned attaches;      /* how many there were: tells the answers to one from the next one's */
-    unsigned questions;     /* of CONTROL_ASK, not answered yet */
+    unsigned questions;     /* of CONTROL_ASK and CONTROL_COMMAND, not answered yet */
     struct buf wish;        /* the text of that */
     unsigned app_count;
     struct member members[CONTROL_APPS];
@@ -72,6 +72,7 @@ enum question_kind {
     QUESTION_LISTEN,
     QUESTION_UNLISTEN,
     QUESTION_STATE,
+    QUESTION_COMMAND,
 };
 
 /* What the master has been asked, in order. */
@@ -200,5 +201,13 @@ void host_queue_is_whole(struct host_queue *queue);
 
 /* Nobody is there: it waits for the next one of its user. */
 void host_queue_wait(struct host_queue *queue);
+
+/* ---- registrar_command.c */
+
+/* A CONTROL_COMMAND: judges it, and answers it now or when the master has. */
+void command_perform(struct program *program, const struct ipc_message *message);
+
+/* The master's answer to one that it was asked for. */
+void command_answered(const struct question *question, const char *wrong, struct span result);
 
 #endif

@@ -245,6 +245,9 @@ static bool take(struct program *program, const struct ipc_message *message)
     case CONTROL_ASK:
         change(program, message);
         return true;
+    case CONTROL_COMMAND:
+        command_perform(program, message);
+        return true;
     case CONTROL_DETACH:
         keep = pairs_find(buf_span(&message->text), "keep");
         attach_end(program, keep == NULL || strcmp(keep, "0") != 0);

@@ -537,6 +537,267 @@ describe("registrar", function()
     end)
   end)
 
+  describe("performs commands", function()
+    local COMMAND = 8
+    local json = require("moonquay.core").json
+
+    -- The reply to a command of words; the master agrees unless wrong says why not.
+    local function command(program, words, wrong)
+      local list = {}
+      local verb, noun, rest = words:match("^(%S*) ?(%S*)(.*)$")
+      list[1], list[2] = { "verb", verb }, { "noun", noun }
+      for name, value in rest:gmatch("([%a_]+)=(%S+)") do
+        list[#list + 1] = { name, value }
+      end
+      program:say(COMMAND, 9, text_of(list))
+      registrar:turn()
+      local asked = registrar:asked()
+      for _, question in ipairs(asked) do
+        registrar:reply(question.number, wrong, wrong and "code\0" .. "73\0" or "")
+      end
+      registrar:turn()
+      local reply = program:heard()
+      assert.same({ REPLY, 9 }, { reply.kind, reply.number })
+      return value_of(reply.pairs, "ok") or value_of(reply.pairs, "wrong"),
+        tonumber(value_of(reply.pairs, "code")), asked
+    end
+
+    local function shown(program, words)
+      local document, code = command(program, words)
+      assert.is_nil(code, document)
+      return assert(json.decode(document))
+    end
+
+    it("of its own user on a connection that attaches nothing, one after the other", function()
+      open()
+      local program = registrar:program()
+      local answer, code, asked = command(program, "add urlacl url=http://+:80/a/ user=root")
+      assert.same({ "{}", nil }, { answer, code })
+      assert.equal("state", value_of(asked[1].pairs, "op"))
+      assert.truthy(value_of(asked[1].pairs, "value"):find("http://+:80/a/", 1, true))
+      command(program, "add urlacl url=http://+:80/b/ group=#7 listen=no delegate=yes")
+      assert.same({
+        { url = "http://+:80/a/", user = "root", listen = true, delegate = false },
+        { url = "http://+:80/b/", group = "#7", listen = false, delegate = true },
+      }, { table.unpack(shown(program, "show urlacl").urlacl) })
+      assert.equal("#7", shown(program, "show urlacl url=http://+:80/B/").urlacl[1].group)
+      assert.equal("{}", (command(program, "delete urlacl url=http://+:80/a/")))
+      local why
+      why, code = command(program, "show urlacl url=http://+:80/a/")
+      assert.same({ "http://+:80/a/ is not reserved", 78 }, { why, code })
+      why, code = command(program, "delete urlacl url=http://+:80/a/")
+      assert.same({ "http://+:80/a/ is not reserved", 78 }, { why, code })
+    end)
+
+    it("and takes back what the master could not put in force", function()
+      open()
+      local program = registrar:program()
+      local why, code = command(program, "add urlacl url=http://+:80/a/ user=root", "disk full")
+      assert.same({ "disk full", 73 }, { why, code })
+      assert.equal(0, #shown(program, "show urlacl").urlacl)
+    end)
+
+    it("and lets what was reserved decide at once", function()
+      open()
+      local program = registrar:program()
+      command(program, "add urlacl url=http://localhost:5001/a/ user=#4711")
+      local reply = attach(registrar:program(), { { "http://localhost:5001/a/b/" } })
+      assert.equal("77", value_of(reply.pairs, "code"))
+    end)
+
+    for _, words in ipairs({ "add", "add nothing", "nothing urlacl", "show firewall x=y",
+      "add urlacl url=http://+:80/ user=root group=root", "add urlacl url=http://+:80 user=root",
+      "add urlacl url=http://+:80/", "add urlacl url=http://+:80/ user=root sddl=x" }) do
+      it("and refuses as the command line does: " .. words, function()
+        open()
+        local why, code, asked = command(registrar:program(), words .. " ")
+        assert.is_string(why)
+        assert.same({ 64, {} }, { code, asked })
+      end)
+    end
+
+    it("and knows no user that is not there", function()
+      open()
+      local why, code = command(registrar:program(), "add urlacl url=http://+:80/ user=no-such-1")
+      assert.same({ "there is no user no-such-1", 78 }, { why, code })
+    end)
+
+    it("of certificates", function()
+      open()
+      local program = registrar:program()
+      local hash = ("ab"):rep(20)
+      command(program, "add sslcert hostnameport=A.example:443 certhash=" .. hash
+        .. " clientcertnegotiation=enable")
+      local why, code = command(program, "add sslcert hostnameport=a.example:443 certhash=" .. hash)
+      assert.same({ "a.example:443 has a certificate already", 78 }, { why, code })
+      why, code = command(program, "update sslcert ipport=0.0.0.0:443 certhash=" .. hash)
+      assert.same({ "0.0.0.0:443 has no certificate", 78 }, { why, code })
+      command(program, "add sslcert ipport=0.0.0.0:443 cert=/a key=/b min_version=1.3")
+      command(program, "update sslcert ipport=0.0.0.0:443 cert=/c key=/d")
+      local records = shown(program, "show sslcert").sslcert
+      assert.same({ hostnameport = "a.example:443", certhash = hash, client_certificate = "allow" },
+        records[1])
+      assert.same({ ipport = "0.0.0.0:443", cert = "/c", key = "/d" }, records[2])
+      assert.equal(1, #shown(program, "show sslcert ipport=0.0.0.0:443").sslcert)
+      command(program, "delete sslcert hostnameport=a.example:443")
+      why, code = command(program, "show sslcert hostnameport=a.example:443")
+      assert.same({ "a.example:443 has no certificate", 78 }, { why, code })
+    end)
+
+    it("of addresses and time limits", function()
+      open()
+      local program = registrar:program()
+      command(program, "add iplisten ipaddress=192.0.2.1")
+      command(program, "add iplisten ipaddress=::")
+      assert.equal(78, select(2, command(program, "add iplisten ipaddress=0::0")))
+      command(program, "delete iplisten ipaddress=192.0.2.1")
+      assert.same({ "::" }, { table.unpack(shown(program, "show iplisten").iplisten) })
+      command(program, "add timeout timeouttype=headerwaittimeout value=0x3c")
+      local timeouts = shown(program, "show timeout").timeout
+      assert.equal(60, timeouts.headerwaittimeout)
+      assert.is_nil(math.type(timeouts.idleconnectiontimeout))
+      command(program, "delete timeout timeouttype=headerwaittimeout")
+      assert.equal(78, select(2, command(program, "delete timeout timeouttype=headerwaittimeout")))
+    end)
+
+    it("and names the ports that other machines may reach", function()
+      open()
+      attach(registrar:program(), { { "http://localhost:5001/", "http://127.0.0.1:5002/",
+        "http://a.localhost:5003/", "http://+:5004/", "http://*:5004/x/", "https://a.example:5005/",
+        "http://192.0.2.9:5006/", "http://[2001:db8::9]:5007/", "http://[::1]:5008/" } })
+      local ports = {}
+      for i, port in ipairs(shown(registrar:program(), "show firewall").ports) do
+        ports[i] = ("%s %s %d"):format(port.scheme, port.address, port.port)
+      end
+      assert.same({ "http 0.0.0.0 5004", "https 0.0.0.0 5005", "http 192.0.2.9 5006",
+        "http 2001:db8::9 5007" }, ports)
+    end)
+
+    it("and one that asks too much at once is told so", function()
+      open()
+      local program = registrar:program()
+      for i = 1, 65 do
+        program:say(COMMAND, i, text_of({ { "verb", "add" }, { "noun", "urlacl" },
+          { "url", "http://+:80/" .. i .. "/" }, { "user", "root" } }))
+        registrar:turn()
+      end
+      local reply = program:heard()
+      assert.same({ 65, "64" }, { reply.number, value_of(reply.pairs, "code") })
+      for i = 1, 64 do
+        local asked = registrar:asked()
+        assert.equal(1, #asked)
+        registrar:reply(asked[1].number, nil, "")
+        registrar:turn()
+        assert.equal(i, program:heard().number)
+      end
+      assert.equal(64, #shown(program, "show urlacl").urlacl)
+    end)
+
+    if US == 0 then
+      for _, words in ipairs({ "add iplisten ipaddress=::", "delete iplisten ipaddress=::",
+        "add timeout timeouttype=headerwaittimeout value=1",
+        "delete timeout timeouttype=headerwaittimeout", "show sslcert", "show servicestate",
+        "flush logbuffer", "add sslcert ipport=0.0.0.0:443 cert=/a key=/b",
+        "update sslcert ipport=0.0.0.0:443 cert=/a key=/b", "delete sslcert ipport=0.0.0.0:443",
+        "add urlacl url=http://+:80/a/ user=root", "delete urlacl url=http://+:80/a/",
+        "add urlacl url=http://+:80/ user=root" }) do
+        it("for root and the host's user alone: " .. words, function()
+          open(STRANGER + 1)
+          local why, code, asked = command(registrar:program(STRANGER), words)
+          assert.same({ 77, {} }, { code, asked })
+          assert.truthy(why:find("user " .. STRANGER .. " may not", 1, true), why)
+          assert.truthy(why:find("takes root", 1, true), why)
+          assert.truthy(why:find("user " .. STRANGER + 1, 1, true), why)
+          for _, uid in ipairs({ 0, STRANGER + 1 }) do
+            assert.not_equal(77, select(2, command(registrar:program(uid), words)))
+          end
+        end)
+      end
+
+      for _, words in ipairs({ "show urlacl", "show iplisten", "show timeout", "show firewall" }) do
+        it("for everybody: " .. words, function()
+          open()
+          assert.is_table(shown(registrar:program(STRANGER), words))
+        end)
+      end
+
+      describe("of who holds a URL with delegate=yes", function()
+        local root, holder
+
+        before_each(function()
+          open()
+          root, holder = registrar:program(), registrar:program(STRANGER)
+          command(root, "add urlacl url=http://+:80/shop/ user=#" .. STRANGER .. " delegate=yes")
+        end)
+
+        local function code_of(words)
+          return (select(2, command(holder, words)))
+        end
+
+        it("strictly below it, in the same bucket", function()
+          assert.is_nil(code_of("add urlacl url=http://+:80/shop/a/ user=#1"))
+          assert.is_nil(code_of("add urlacl url=http://+:80/SHOP/b/c/ group=#1"))
+          assert.is_nil(code_of("delete urlacl url=http://+:80/shop/a/"))
+          for _, url in ipairs({ "http://+:80/shop/", "http://+:80/", "http://+:80/other/",
+            "http://+:80/shopping/", "http://*:80/shop/a/", "http://+:81/shop/a/",
+            "https://+:80/shop/a/", "http://localhost:80/shop/a/" }) do
+            assert.equal(77, code_of("add urlacl url=" .. url .. " user=#" .. STRANGER))
+            assert.equal(77, code_of("delete urlacl url=" .. url))
+          end
+          assert.equal(77, select(2, command(registrar:program(STRANGER + 1),
+            "add urlacl url=http://+:80/shop/a/ user=#1")))
+        end)
+
+        it("and not below what it has given away, or what gives no such right", function()
+          assert.is_nil(code_of("add urlacl url=http://+:80/shop/a/ user=#1 delegate=yes"))
+          assert.equal(77, code_of("add urlacl url=http://+:80/shop/a/b/ user=#1"))
+          assert.is_nil(select(2, command(registrar:program(1),
+            "add urlacl url=http://+:80/shop/a/b/ user=#2")))
+          assert.equal(77, select(2, command(registrar:program(2),
+            "add urlacl url=http://+:80/shop/a/b/c/ user=#2")))
+        end)
+
+        it("up to a bound", function()
+          for i = 1, 256 do
+            assert.is_nil(code_of("add urlacl url=http://+:80/shop/" .. i .. "/ user=#1"))
+          end
+          assert.equal(78, code_of("add urlacl url=http://+:80/shop/more/ user=#1"))
+          assert.is_nil(select(2, command(root, "add urlacl url=http://+:80/shop/more/ user=#1")))
+        end)
+      end)
+    end
+
+    it("and needs the host's state for no question of the master", function()
+      open()
+      local _, _, asked = command(registrar:program(), "show urlacl")
+      assert.same({}, asked)
+    end)
+
+    it("by asking the master what it alone has", function()
+      open()
+      attach(registrar:program(), { { "http://localhost:5001/" }, { "http://localhost:5002/" } })
+      local program = registrar:program()
+      local answer, _, asked = command(program, "flush logbuffer")
+      assert.same({ "{}", { { "op", "flush" } } }, { answer, asked[1].pairs })
+      local function said(words)
+        local list = select(3, command(program, words))[1].pairs
+        return value_of(list, "op"), value_of(list, "view"), value_of(list, "verbose"),
+          values_of(list, "process"), values_of(list, "url")
+      end
+      local op, view, verbose, processes, urls = said("show servicestate")
+      assert.same({ "http://localhost:5001/", "http://localhost:5002/" }, urls)
+      assert.same({ "servicestate", "session", "1" }, { op, view, verbose })
+      local session = processes[1]:match("^%d+")
+      for i = 1, 2 do
+        assert.equal(("%s %d %d %d"):format(session, sys.getpid(), US, i - 1), processes[i])
+      end
+      op, view, verbose = said("show servicestate view=requestq verbose=no")
+      assert.same({ "servicestate", "requestq", "0" }, { op, view, verbose })
+      local why, code = command(program, "show servicestate", "it is too much")
+      assert.same({ "it is too much", 73 }, { why, code })
+    end)
+  end)
+
   it("does not take the answers to one attach for those to the next", function()
     open()
     local program = registrar:program()

@@ -1,0 +1,584 @@
+/*
+ * The commands of moonquay http: who may give which, and what each does. A command that changes
+ * something is answered when the master has saved it; what is only shown, at once.
+ */
+#include "share/registrar_priv.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/err.h"
+#include "base/json_out.h"
+#include "base/mem.h"
+#include "net/addr.h"
+#include "route/url_prefix.h"
+#include "share/admin.h"
+
+#define DELEGATED_MOST                                                                             \
+    256u            /* reservations below one that is delegated: they leave room for others */
+#define PORTS 65536 /* that there are */
+
+/* A command that is performed. */
+struct command {
+    struct registrar *registrar;
+    const struct caller *caller;
+    struct admin_request request;
+};
+
+/* 0 and members of the document, whose object is open; or an error. */
+typedef int command_show_fn(const struct command *command, struct json_out *document,
+                            struct err_text *text);
+
+/* Changes the state; 0 or an error. */
+typedef int command_edit_fn(struct state *state, const struct admin_request *request,
+                            struct err_text *text);
+
+/* ---- who may ---- */
+
+static bool is_owner(const struct command *command)
+{
+    uid_t uid = command->caller->uid;
+
+    return uid == 0 || uid == command->registrar->parts.uid;
+}
+
+/* The reservation that decides what may be reserved at prefix: the next one above it; NULL. */
+static const struct reservation *find_above(const struct reservations *list,
+                                            const struct url_prefix *prefix)
+{
+    struct url_prefix above = *prefix; /* borrows its text */
+
+    if (above.path.len <= 1)
+        return NULL;
+    do
+        above.path.len--;
+    while (above.path.at[above.path.len - 1] != '/');
+    return reservations_find(list, &above);
+}
+
+/* How many reservations have this one next above them. */
+static unsigned count_below(const struct reservations *list, const struct reservation *above)
+{
+    unsigned count = 0;
+
+    for (size_t i = 0; i < list->count; i++)
+        count += find_above(list, &list->at[i].prefix) == above;
+    return count;
+}
+
+static int judge_delegate(const struct command *command, const struct url_prefix *prefix,
+                          struct err_text *text)
+{
+    const struct reservations *list = &command->registrar->state.reservations;
+    const struct reservation *above = find_above(list, prefix);
+
+    if (above == NULL || !above->delegates || !principal_is(&above->who, command->caller))
+        return err_set(text, EXIT_PERMISSION, ERR_PERMISSION,
+                       "%.300s: user %u may not %s it: that takes root, user %u, or a reservation "
+                       "above it with delegate=yes",
+                       prefix->text, (unsigned)command->caller->uid,
+                       command->request.command->verb == ADMIN_ADD ? "reserve" : "release",
+                       (unsigned)command->registrar->parts.uid);
+    if (command->request.command->verb == ADMIN_ADD && count_below(list, above) >= DELEGATED_MOST)
+        return err_set(text, EXIT_OPTION, ERR_LIMIT,
+                       "there are %u reservations below %.300s already", DELEGATED_MOST,
+                       above->prefix.text);
+    return 0;
+}
+
+static int judge(const struct command *command, struct err_text *text)
+{
+    const struct admin_command *asked = command->request.command;
+    struct url_prefix prefix;
+    int code;
+
+    if (asked->who == ADMIN_EVERYBODY || is_owner(command))
+        return 0;
+    if (asked->who == ADMIN_OWNERS)
+        return err_set(text, EXIT_PERMISSION, ERR_PERMISSION,
+                       "%s %s: user %u may not: that takes root or user %u",
+                       admin_verb_word(asked->verb), admin_noun_word(asked->noun),
+                       (unsigned)command->caller->uid, (unsigned)command->registrar->parts.uid);
+    code = reservation_url(&prefix, admin_value(&command->request, "url"), text);
+    if (code < 0)
+        return code;
+    code = judge_delegate(command, &prefix, text);
+    url_prefix_fini(&prefix);
+    return code;
+}
+
+/* ---- urlacl ---- */
+
+static int add_urlacl(struct state *state, const struct admin_request *request,
+                      struct err_text *text)
+{
+    const struct reservation_wish wish = {
+        .url = admin_value(request, "url"),
+        .user = admin_value(request, "user"),
+        .group = admin_value(request, "group"),
+        .listens = admin_truth(request, "listen", true),
+        .delegates = admin_truth(request, "delegate", false),
+    };
+
+    return reservations_add(&state->reservations, &wish, text);
+}
+
+static int delete_urlacl(struct state *state, const struct admin_request *request,
+                         struct err_text *text)
+{
+    return reservations_remove(&state->reservations, admin_value(request, "url"), text);
+}
+
+/* With wanted only that one; returns how many. */
+static int add_reservations(const struct reservations *list, const struct url_prefix *wanted,
+                            struct json_out *json)
+{
+    struct buf record = {0};
+    int count = 0;
+
+    json_out_array(json, "urlacl");
+    for (size_t i = 0; i < list->count && buf_len(json->out) <= CONTROL_DOCUMENT_BYTES; i++) {
+        if (wanted && !url_prefix_equal(&list->at[i].prefix, wanted))
+            continue;
+        state_write_urlacl(&list->at[i], &record);
+        json_out_encoded(json, NULL, buf_span(&record));
+        buf_consume(&record, buf_len(&record));
+        count++;
+    }
+    json_out_close(json);
+    buf_fini(&record);
+    return count;
+}
+
+static int show_urlacl(const struct command *command, struct json_out *document,
+                       struct err_text *text)
+{
+    const char *url = admin_value(&command->request, "url");
+    struct url_prefix wanted;
+    int count;
+
+    if (url && reservation_url(&wanted, url, text) < 0)
+        return ERR_INVALID;
+    count =
+        add_reservations(&command->registrar->state.reservations, url ? &wanted : NULL, document);
+    if (url)
+        url_prefix_fini(&wanted);
+    if (url && count == 0)
+        return err_set(text, EXIT_OPTION, ERR_NOT_FOUND, "%.300s is not reserved", url);
+    return 0;
+}
+
+/* ---- sslcert ---- */
+
+/* Borrows the texts of the request. */
+static struct sslcert record_of(const struct admin_request *request)
+{
+    const char *negotiation = admin_value(request, "clientcertnegotiation");
+    struct sslcert record;
+
+    for (unsigned i = 0; i < SSLCERT_KEYS; i++)
+        record.text[i] = (char *)(uintptr_t)admin_value(request, sslcert_names[i]);
+    if (negotiation)
+        record.text[SSLCERT_CLIENT_CERTIFICATE] =
+            (char *)(uintptr_t)(strcmp(negotiation, "enable") == 0 ? "allow" : "none");
+    return record;
+}
+
+static int add_sslcert(struct state *state, const struct admin_request *request,
+                       struct err_text *text)
+{
+    const struct sslcert record = record_of(request);
+
+    return sslcerts_add(&state->sslcerts, &record, text);
+}
+
+static int update_sslcert(struct state *state, const struct admin_request *request,
+                          struct err_text *text)
+{
+    const struct sslcert record = record_of(request);
+
+    return sslcerts_update(&state->sslcerts, &record, text);
+}
+
+static int delete_sslcert(struct state *state, const struct admin_request *request,
+                          struct err_text *text)
+{
+    const struct sslcert place = record_of(request);
+
+    return sslcerts_remove(&state->sslcerts, &place, text);
+}
+
+static int show_sslcert(const struct command *command, struct json_out *document,
+                        struct err_text *text)
+{
+    const struct sslcerts *list = &command->registrar->state.sslcerts;
+    const struct sslcert place = record_of(&command->request);
+    const struct sslcert *only = NULL;
+    struct buf record = {0};
+
+    if (sslcert_place(&place) && (only = sslcerts_find(list, &place)) == NULL)
+        return err_set(text, EXIT_OPTION, ERR_NOT_FOUND, "%.300s has no certificate",
+                       sslcert_place(&place));
+    json_out_array(document, "sslcert");
+    for (size_t i = 0; i < list->count && buf_len(document->out) <= CONTROL_DOCUMENT_BYTES; i++) {
+        if (only && only != &list->at[i])
+            continue;
+        state_write_sslcert(&list->at[i], &record);
+        json_out_encoded(document, NULL, buf_span(&record));
+        buf_consume(&record, buf_len(&record));
+    }
+    json_out_close(document);
+    buf_fini(&record);
+    return 0;
+}
+
+/* ---- iplisten, timeout ---- */
+
+static int add_iplisten(struct state *state, const struct admin_request *request,
+                        struct err_text *text)
+{
+    return state_add_listen(state, admin_value(request, "ipaddress"), text);
+}
+
+static int delete_iplisten(struct state *state, const struct admin_request *request,
+                           struct err_text *text)
+{
+    return state_remove_listen(state, admin_value(request, "ipaddress"), text);
+}
+
+static int show_iplisten(const struct command *command, struct json_out *document,
+                         struct err_text *text)
+{
+    const struct state *state = &command->registrar->state;
+    char address[NET_ADDR_TEXT];
+
+    (void)text;
+    json_out_array(document, "iplisten");
+    for (unsigned i = 0; i < state->listen_count; i++) {
+        net_addr_ip(&state->listen[i], address);
+        json_out_text(document, NULL, address);
+    }
+    json_out_close(document);
+    return 0;
+}
+
+static unsigned *timeout_of(struct state *state, const struct admin_request *request)
+{
+    return strcmp(admin_value(request, "timeouttype"), "headerwaittimeout") == 0
+               ? &state->header_wait_s
+               : &state->idle_connection_s;
+}
+
+static int add_timeout(struct state *state, const struct admin_request *request,
+                       struct err_text *text)
+{
+    (void)text;
+    *timeout_of(state, request) = admin_seconds(admin_value(request, "value"));
+    return 0;
+}
+
+static int delete_timeout(struct state *state, const struct admin_request *request,
+                          struct err_text *text)
+{
+    unsigned *seconds = timeout_of(state, request);
+
+    if (*seconds == 0)
+        return err_set(text, EXIT_OPTION, ERR_NOT_FOUND, "%s is not set",
+                       admin_value(request, "timeouttype"));
+    *seconds = 0;
+    return 0;
+}
+
+static void add_seconds(struct json_out *document, const char *name, unsigned seconds)
+{
+    if (seconds)
+        json_out_number(document, name, seconds);
+    else
+        json_out_encoded(document, name, SPAN_NONE);
+}
+
+static int show_timeout(const struct command *command, struct json_out *document,
+                        struct err_text *text)
+{
+    (void)text;
+    json_out_object(document, "timeout");
+    add_seconds(document, "idleconnectiontimeout", command->registrar->state.idle_connection_s);
+    add_seconds(document, "headerwaittimeout", command->registrar->state.header_wait_s);
+    json_out_close(document);
+    return 0;
+}
+
+/* ---- firewall ---- */
+
+/* A port that clients of other machines come to. */
+struct opening {
+    uint16_t port;
+    bool https;
+    char address[NET_ADDR_TEXT];
+};
+
+/* False for what nobody else can reach. */
+static bool read_opening(const char *text, struct opening *opening)
+{
+    struct net_addr addr = {.family = NET_NONE};
+    struct url_prefix prefix;
+    bool is_reachable;
+
+    if (url_prefix_parse(&prefix, span_str(text), NULL) < 0)
+        return false;
+    if (prefix.bucket == PREFIX_IP)
+        net_addr_parse(&addr, prefix.host, prefix.port);
+    is_reachable =
+        prefix.port != 0 && !url_prefix_is_loopback_name(&prefix) && !net_addr_loopback(&addr);
+    opening->port = prefix.port;
+    opening->https = prefix.https;
+    snprintf(opening->address, sizeof(opening->address), "0.0.0.0");
+    if (addr.family != NET_NONE)
+        net_addr_ip(&addr, opening->address);
+    url_prefix_fini(&prefix);
+    return is_reachable;
+}
+
+/* Several prefixes have the same one. */
+static bool is_new(const struct opening *openings, size_t count, const struct opening *opening)
+{
+    for (size_t i = 0; i < count; i++)
+        if (openings[i].port == opening->port && strcmp(openings[i].address, opening->address) == 0)
+            return false;
+    return true;
+}
+
+static void add_opening(struct json_out *json, const struct opening *opening)
+{
+    json_out_object(json, NULL);
+    json_out_number(json, "port", opening->port);
+    json_out_text(json, "scheme", opening->https ? "https" : "http");
+    json_out_text(json, "address", opening->address);
+    json_out_close(json);
+}
+
+static int show_firewall(const struct command *command, struct json_out *document,
+                         struct err_text *text)
+{
+    struct buf found = {0};
+    size_t count = 0;
+
+    (void)text;
+    json_out_array(document, "ports");
+    for (unsigned i = 0; i < TALLY_APPS; i++) {
+        const struct host_queue *queue = &command->registrar->queues[i];
+        struct span rest = queue->is_open ? buf_span(&queue->prefixes) : SPAN_NONE;
+        struct opening opening;
+
+        for (; rest.len > 0; rest = span_skip(rest, strlen(rest.at) + 1)) {
+            if (!read_opening(rest.at, &opening) || count == PORTS ||
+                !is_new((const struct opening *)(const void *)buf_span(&found).at, count, &opening))
+                continue;
+            buf_append(&found, span_of((const char *)&opening, sizeof(opening)));
+            add_opening(document, &opening);
+            count++;
+        }
+    }
+    json_out_close(document);
+    buf_fini(&found);
+    return 0;
+}
+
+/* ---- what the master is asked ---- */
+
+typedef void command_ask_fn(const struct command *command, struct buf *pairs);
+
+static void ask_flush(const struct command *command, struct buf *pairs)
+{
+    (void)command;
+    pairs_add(pairs, "op", "flush");
+}
+
+static void add_member(const struct member *member, struct buf *pairs)
+{
+    const struct program *program = member->program;
+    struct span rest = buf_span(&member->prefixes);
+    char text[80];
+
+    snprintf(text, sizeof(text), "%llu %d %u %u", (unsigned long long)program->number,
+             (int)program->pid, (unsigned)program->caller.uid, host_queue_place(member->queue));
+    pairs_add(pairs, "process", text);
+    for (; rest.len > 0; rest = span_skip(rest, strlen(rest.at) + 1))
+        pairs_add(pairs, "url", rest.at);
+}
+
+/* Above the bound the master says that it is too much; it is told no more than it takes to see it.
+ */
+static void ask_service_state(const struct command *command, struct buf *pairs)
+{
+    const struct list *programs = &command->registrar->programs;
+    const char *view = admin_value(&command->request, "view");
+
+    pairs_add(pairs, "op", "servicestate");
+    pairs_add(pairs, "view", view ? view : "session");
+    pairs_add_number(pairs, "verbose", admin_truth(&command->request, "verbose", true));
+    for (struct list *node = programs->next; node != programs; node = node->next) {
+        const struct program *program = LIST_OWNER(node, struct program, node);
+
+        for (unsigned i = 0; program->is_attached && i < program->app_count; i++)
+            if (program->members[i].queue && buf_len(pairs) <= CONTROL_DOCUMENT_BYTES)
+                add_member(&program->members[i], pairs);
+    }
+}
+
+/* ---- all of them ---- */
+
+static command_show_fn *const shows[ADMIN_NOUNS] = {
+    [ADMIN_URLACL] = show_urlacl,     [ADMIN_SSLCERT] = show_sslcert,
+    [ADMIN_IPLISTEN] = show_iplisten, [ADMIN_TIMEOUT] = show_timeout,
+    [ADMIN_FIREWALL] = show_firewall,
+};
+
+static command_edit_fn *const edits[ADMIN_VERBS][ADMIN_NOUNS] = {
+    [ADMIN_ADD] = {[ADMIN_URLACL] = add_urlacl,
+                   [ADMIN_SSLCERT] = add_sslcert,
+                   [ADMIN_IPLISTEN] = add_iplisten,
+                   [ADMIN_TIMEOUT] = add_timeout},
+    [ADMIN_UPDATE] = {[ADMIN_SSLCERT] = update_sslcert},
+    [ADMIN_DELETE] = {[ADMIN_URLACL] = delete_urlacl,
+                      [ADMIN_SSLCERT] = delete_sslcert,
+                      [ADMIN_IPLISTEN] = delete_iplisten,
+                      [ADMIN_TIMEOUT] = delete_timeout},
+};
+
+static int show(const struct command *command, struct buf *out, struct err_text *text)
+{
+    enum admin_noun noun = command->request.command->noun;
+    struct json_out document;
+    int code;
+
+    json_out_init(&document, out);
+    json_out_object(&document, NULL);
+    code = shows[noun](command, &document, text);
+    if (code < 0)
+        return code;
+    json_out_close(&document);
+    if (buf_len(out) <= CONTROL_DOCUMENT_BYTES)
+        return 0;
+    return err_set(text, EXIT_OPTION, ERR_TOO_LARGE,
+                   "show %s: the answer has more than %u bytes: ask for one of them",
+                   admin_noun_word(noun), CONTROL_DOCUMENT_BYTES);
+}
+
+static command_ask_fn *ask_of(const struct admin_command *row)
+{
+    if (row->verb == ADMIN_FLUSH && row->noun == ADMIN_LOGBUFFER)
+        return ask_flush;
+    return row->verb == ADMIN_SHOW && row->noun == ADMIN_SERVICESTATE ? ask_service_state : NULL;
+}
+
+/* Reads and judges it: the state may have changed since the program asked. */
+static int read_command(struct command *command, struct span asked, struct err_text *text)
+{
+    int code = admin_read_pairs(&command->request, asked, text);
+
+    return code < 0 ? code : judge(command, text);
+}
+
+/* Fits state_edit_fn. */
+static int edit(struct registrar *registrar, struct program *program, struct span pairs,
+                struct err_text *text)
+{
+    struct command command = {.registrar = registrar, .caller = &program->caller};
+    int code = read_command(&command, pairs, text);
+    const struct admin_command *row = command.request.command;
+
+    return code < 0 ? code : edits[row->verb][row->noun](&registrar->state, &command.request, text);
+}
+
+static void begin_edit(struct program *program, unsigned number,
+                       const struct admin_request *request)
+{
+    struct buf pairs = {0}; /* nothing but what has been read, and so of bounded length */
+
+    admin_write_pairs(request, &pairs);
+    registrar_edit(program->registrar, program, number, edit, buf_span(&pairs));
+    buf_fini(&pairs);
+}
+
+static void begin_ask(struct program *program, unsigned number, const struct command *command)
+{
+    const struct question question = {
+        .program = program, .kind = QUESTION_COMMAND, .asked = number};
+    struct buf pairs = {0};
+
+    program->questions++;
+    ask_of(command->request.command)(command, &pairs);
+    registrar_ask(program->registrar, &question, buf_span(&pairs));
+    buf_fini(&pairs);
+}
+
+static void begin(struct program *program, unsigned number, const struct command *command)
+{
+    if (ask_of(command->request.command))
+        begin_ask(program, number, command);
+    else
+        begin_edit(program, number, &command->request);
+}
+
+static void tell(struct program *program, unsigned number, const char *document)
+{
+    struct buf pairs = {0};
+
+    pairs_add(&pairs, "ok", document);
+    program_tell(program, CONTROL_REPLY, number, buf_span(&pairs), NULL);
+    buf_fini(&pairs);
+}
+
+static int show_now(struct program *program, unsigned number, const struct command *command,
+                    struct err_text *text)
+{
+    struct buf document = {0};
+    int code = show(command, &document, text);
+
+    buf_append(&document, SPAN("\0"));
+    if (code == 0)
+        tell(program, number, buf_span(&document).at);
+    buf_fini(&document);
+    return code;
+}
+
+static int perform(struct program *program, unsigned number, struct span asked,
+                   struct err_text *text)
+{
+    struct command command = {.registrar = program->registrar, .caller = &program->caller};
+    int code = read_command(&command, asked, text);
+    const struct admin_command *row = command.request.command;
+
+    if (code < 0)
+        return code;
+    if (row->verb == ADMIN_SHOW && shows[row->noun])
+        return show_now(program, number, &command, text);
+    if (program->questions == CONTROL_QUESTIONS)
+        return err_set(text, EXIT_USAGE_ERROR, ERR_LIMIT, "too many commands at once");
+    begin(program, number, &command);
+    return 0;
+}
+
+void command_perform(struct program *program, const struct ipc_message *message)
+{
+    struct err_text text;
+
+    if (perform(program, message->value, buf_span(&message->text), &text) < 0)
+        program_refuse(program, message->value, text.exit_code, text.text);
+}
+
+void command_answered(const struct question *question, const char *wrong, struct span result)
+{
+    const char *code = pairs_find(result, "code"), *ok = pairs_find(result, "ok");
+
+    if (question->program == NULL)
+        return;
+    question->program->questions--;
+    if (wrong)
+        program_refuse(question->program, question->asked, code ? atoi(code) : EXIT_INTERNAL,
+                       wrong);
+    else
+        tell(question->program, question->asked, ok ? ok : "{}");
+}
