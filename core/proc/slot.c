@@ -276,6 +276,9 @@ static void handle(struct slot *slot, const struct ipc_message *message)
         changes_asked(master, slot, message);
     else if (message->kind == IPC_RENEW)
         host_post(master, IPC_RENEW, slot->index, buf_span(&message->text));
+    else if (message->kind == IPC_WAKE && message->value / TALLY_APPS < master->slot_count)
+        slot_post(master->slots[message->value / TALLY_APPS], IPC_WAKE, message->value % TALLY_APPS,
+                  SPAN_NONE);
     else if (message->kind == IPC_LOG_FULL)
         master_rotate_log(master);
     else if (message->kind == IPC_SHUTDOWN && !stopping)

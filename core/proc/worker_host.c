@@ -36,6 +36,13 @@ static void on_renew(void *owner, uint64_t process, unsigned number)
     buf_fini(&pairs);
 }
 
+static void on_wake(void *owner, unsigned slot)
+{
+    const struct host_app *app = owner;
+
+    worker_tell(app->worker, IPC_WAKE, slot * TALLY_APPS + app->index, SPAN_NONE);
+}
+
 static void host_app_free(void *owner)
 {
     struct host_app *app = owner;
@@ -61,7 +68,8 @@ static void open_app(struct worker *worker, unsigned index, const char *name)
                                                           .tally = worker->tally,
                                                           .slot = worker->index,
                                                           .owner = app,
-                                                          .renew = on_renew});
+                                                          .renew = on_renew,
+                                                          .wake = on_wake});
     app->app =
         app_new(worker->server, index, app->name, &app->settings, dispatch_handler(app->dispatch));
     dispatch_serve(app->dispatch, app->app);
@@ -93,6 +101,7 @@ static void change_app(struct worker *worker, unsigned index, const char *key, c
         log_event(LOG_ERROR, "ipc_unknown", "a change of app %u, which is not there", index);
     } else if (strcmp(key, IPC_CLOSE_APP) == 0) {
         worker->host_apps[index] = NULL;
+        dispatch_stop(app->dispatch);
         app_close(app->app, host_app_free, app);
     } else if (strcmp(key, IPC_ADD_PREFIX) == 0 || strcmp(key, IPC_DROP_PREFIX) == 0) {
         change_prefix(app, value, key[0] == '+');
@@ -164,6 +173,12 @@ void worker_host_connect(struct worker *worker, unsigned app, struct span pairs,
     else if (dispatch_connect(worker->host_apps[app]->dispatch, &peer, fd) < 0)
         log_event(LOG_ERROR, "app_link_refused", "app %u has %d links already", app,
                   DISPATCH_LINKS);
+}
+
+void worker_host_wake(struct worker *worker, unsigned app)
+{
+    if (app < TALLY_APPS && worker->host_apps[app])
+        dispatch_woken(worker->host_apps[app]->dispatch);
 }
 
 void worker_host_free(struct worker *worker)

@@ -196,6 +196,8 @@ static void enqueue(struct app *app, struct exchange *exchange)
         return;
     }
     exchange->queued_ms = loop_now_ms(app->server->loop);
+    if (app->handler->has_room) /* who shares the places has not seen it before */
+        app_pull(app);
 }
 
 static bool still_has(const struct conn *conn, const struct exchange *exchange)

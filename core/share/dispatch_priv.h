@@ -22,7 +22,16 @@ struct dispatch {
     unsigned link_count;
     struct list free_calls;
     unsigned free_call_count;
+    bool stopped; /* the app's column is another's by now */
 };
+
+/* ---- dispatch.c */
+
+/* Who waits longest, here or in another worker, has its turn. */
+void dispatch_place_free(struct dispatch *dispatch);
+
+/* A link can be used now, or no more. */
+void dispatch_links_changed(struct dispatch *dispatch);
 
 /* ---- link.c */
 
@@ -46,6 +55,9 @@ struct link *link_new(struct dispatch *dispatch, const struct dispatch_peer *pee
 
 /* Its session, which begins with the first request. */
 struct h2_client *link_client(struct link *link);
+
+/* Whether somebody is at its other end who takes requests. */
+bool link_is_usable(const struct link *link);
 
 /* Whether it could take a request now, but for the place in the tally. */
 bool link_has_room(const struct link *link);

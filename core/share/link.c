@@ -74,7 +74,7 @@ void link_close(struct link *link, const char *why)
     link->dispatch->slot->peer[link->peer.column] -= link->running;
     link->running = 0;
     loop_defer(link->dispatch->parts.loop, &link->turn);
-    app_pull(link->dispatch->app);
+    dispatch_links_changed(link->dispatch);
 }
 
 /* The app has left, or has been replaced: nothing of ours is there any more. */
@@ -90,6 +90,7 @@ void link_retire(struct link *link)
 {
     link->retired = true;
     link_send_soon(link);
+    dispatch_links_changed(link->dispatch);
 }
 
 void link_call_ended(struct link *link)
@@ -99,7 +100,7 @@ void link_call_ended(struct link *link)
     link->running--;
     link->dispatch->slot->peer[link->peer.column]--;
     link_send_soon(link);
-    app_pull(link->dispatch->app);
+    dispatch_place_free(link->dispatch);
 }
 
 /* ---- sending ---- */
@@ -150,7 +151,7 @@ static void settle(struct link *link)
     stream_want(link->stream, events);
     if (link->client && h2_client_is_worn(link->client)) {
         ask_for_another(link);
-        link->retired = true;
+        link_retire(link);
     }
     close_when_done(link);
 }
@@ -174,7 +175,7 @@ static void heard(struct link *link)
     link->is_there = true;
     link_send_soon(link);
     if (is_new)
-        app_pull(link->dispatch->app);
+        dispatch_links_changed(link->dispatch);
 }
 
 /* An app begins with its SETTINGS before it is asked anything. */
@@ -223,10 +224,15 @@ struct link *link_new(struct dispatch *dispatch, const struct dispatch_peer *pee
     return link;
 }
 
+bool link_is_usable(const struct link *link)
+{
+    return link->is_there && !link->retired && link->stream;
+}
+
 bool link_has_room(const struct link *link)
 {
-    return link->is_there && !link->retired && link->stream &&
-           buf_len(&link->out) < OUT_MOST_BYTES && h2_client_has_room(link->client);
+    return link_is_usable(link) && buf_len(&link->out) < OUT_MOST_BYTES &&
+           h2_client_has_room(link->client);
 }
 
 struct h2_client *link_client(struct link *link)

@@ -1,4 +1,5 @@
 --- Hosts under test and apps that are attached to them, each a process of its own.
+local json = require("moonquay.core").json
 local server = require("spec.support.server")
 local temp = require("spec.support.temp")
 
@@ -40,6 +41,18 @@ return app]]):format(table.concat(prefixes, '", "'), text),
     options = words,
     env = { MOONQUAY_HOST = self.socket },
   })
+end
+
+--- Runs `moonquay http LINE --json` and returns the document.
+function Host:http(line)
+  local words = { "http", env = { MOONQUAY_HOST = self.socket } }
+  for word in line:gmatch("%S+") do
+    words[#words + 1] = word
+  end
+  words[#words + 1] = "--json"
+  local result = server.run(words)
+  assert(result.status == 0, result.stderr)
+  return (assert(json.decode(result.stdout)))
 end
 
 --- The process ids of the host's children whose command line ends with this word.
