@@ -235,7 +235,7 @@ void h2_shut_down(struct h2 *h2, bool soon)
         return;
     if (h2->closing == H2_CLOSING_NOT) {
         h2->closing = H2_CLOSING_NOTICE;
-        h2->streams_after_notice = H2_STREAMS_AFTER_NOTICE;
+        h2->streams_after_notice = h2->limits->is_channel ? 0 : H2_STREAMS_AFTER_NOTICE;
         nghttp2_submit_shutdown_notice(h2->session);
     }
     h2->soon |= soon;

@@ -524,8 +524,9 @@ int h2_client_receive(struct h2_client *client, struct span in)
         fail(client, nghttp2_strerror((int)rc));
     else if (nghttp2_session_get_outbound_queue_size(client->session) > most)
         fail(client, "more frames to be answered than it reads answers of");
-    else if (!nghttp2_session_want_read(client->session) && !h2_client_is_over(client))
-        fail(client, "it has ended the session");
+    else if (!nghttp2_session_want_read(client->session) && !h2_client_wants_send(client) &&
+             !h2_client_is_over(client))
+        fail(client, "it has ended the session"); /* what waits to be sent is refused by sending */
     return client->trouble ? ERR_INVALID : 0;
 }
 

@@ -362,7 +362,7 @@ bool admission_hand_over(struct app *app, struct exchange *exchange)
 {
     app->tally->counter[APP_REQUESTS]++;
     take_limits(exchange, app->settings);
-    if (app->handler == NULL || app->server->draining || !has_room(app))
+    if (app->handler == NULL || !has_room(app))
         return false;
     hand_over(app, exchange);
     return true;

@@ -38,6 +38,8 @@ void channel_new(struct server *server, struct app *app, struct stream *stream)
 
     conn->channel = conn->app = app;
     conn->peer.family = NET_UNIX;
+    session_new(conn);
+    conn_send_soon(conn); /* the host sends nothing before it knows that somebody is there */
 }
 
 /* ---- a request ---- */

@@ -415,16 +415,27 @@ static bool is_safe(struct span method)
            span_eq(method, SPAN("OPTIONS")) || span_eq(method, SPAN("TRACE"));
 }
 
+/* The app may have seen it and done something. */
+static bool may_go_on(const struct call *call)
+{
+    const struct exchange *exchange = call->exchange;
+
+    if (!call->h2.is_sent)
+        return exchange->attempts < REFUSALS_MOST;
+    return is_safe(exchange->head.method) && call->passed == 0 && exchange->attempts == 0;
+}
+
 /* DESIGN section 6: a process that ends. */
 void call_abandon(struct call *call)
 {
     struct exchange *exchange;
+    bool goes_on;
 
     if (call->exchange == NULL)
         return;
+    goes_on = may_go_on(call);
     exchange = part(call);
-    if (is_safe(exchange->head.method) && call->passed == 0 && exchange->attempts == 0 &&
-        exchange_requeue(exchange) == 0)
+    if (goes_on && exchange_requeue(exchange) == 0)
         return;
     exchange_give_up(exchange, 502, "Connection_Abandoned_By_ReqQueue",
                      "the app has ended before it answered");

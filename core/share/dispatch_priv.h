@@ -37,6 +37,7 @@ struct link {
     struct buf out;
     struct loop_call turn; /* end of the turn: send, or free */
     int64_t running;       /* calls that have a place in the tally */
+    bool is_there;         /* the app has begun to speak: before, nobody may read what we send */
     bool retired;          /* gets no more requests */
     bool renewed;          /* a fresh one was asked for */
 };

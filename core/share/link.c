@@ -167,7 +167,17 @@ static void on_turn(struct loop_call *call)
 
 /* ---- receiving ---- */
 
-/* An app may begin with its SETTINGS before it is asked anything. */
+static void heard(struct link *link)
+{
+    bool is_new = !link->is_there;
+
+    link->is_there = true;
+    link_send_soon(link);
+    if (is_new)
+        app_pull(link->dispatch->app);
+}
+
+/* An app begins with its SETTINGS before it is asked anything. */
 static void receive(struct link *link)
 {
     char *room = room_for_reading();
@@ -181,7 +191,7 @@ static void receive(struct link *link)
     else if (h2_client_receive(link_client(link), span_of(room, (size_t)got)) < 0)
         link_close(link, h2_client_trouble(link->client));
     else
-        link_send_soon(link);
+        heard(link);
 }
 
 static void on_ready(void *owner, int events)
@@ -215,8 +225,8 @@ struct link *link_new(struct dispatch *dispatch, const struct dispatch_peer *pee
 
 bool link_has_room(const struct link *link)
 {
-    return !link->retired && link->stream && buf_len(&link->out) < OUT_MOST_BYTES &&
-           (link->client == NULL || h2_client_has_room(link->client));
+    return link->is_there && !link->retired && link->stream &&
+           buf_len(&link->out) < OUT_MOST_BYTES && h2_client_has_room(link->client);
 }
 
 struct h2_client *link_client(struct link *link)

@@ -80,11 +80,14 @@ static const char *left_behind(const struct host_queue *queue)
 
 static void drop_left_behind(struct host_queue *queue)
 {
-    const char *prefix;
+    const char *left;
 
-    while ((prefix = left_behind(queue)) != NULL) {
+    while ((left = left_behind(queue)) != NULL) {
+        char *prefix = mem_strdup(left); /* it goes with the list */
+
         registrar_ask_drop(queue->registrar, host_queue_place(queue), prefix);
-        host_queue_drop_prefix(queue, prefix);
+        drop_from(&queue->prefixes, prefix);
+        mem_free(prefix);
     }
 }
 

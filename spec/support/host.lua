@@ -13,7 +13,8 @@ function host.start(options)
   local self = setmetatable({ temp = temp.dir() }, Host)
   self.socket = self.temp.path .. "/host.sock"
   self.state = options.state or self.temp.path .. "/host.json"
-  local words = { "--socket", self.socket, "--state", self.state, "--workers", tostring(options.workers or 2), "--no-dev" }
+  local words = { "--socket", self.socket, "--state", self.state, "--workers",
+    tostring(options.workers or 2), "--no-dev" }
   table.move(options.options or {}, 1, #(options.options or {}), #words + 1, words)
   self.server = server.start({ command = "host", bare = true, ready = false, options = words })
   self.server:await("started [^\n]*host at")
@@ -21,12 +22,14 @@ function host.start(options)
 end
 
 --- Attaches an app: text makes handlers of `app`, which is at http://localhost:PORT/PREFIX/; port 0
--- (default) is any; or at those of options.prefixes. Returns its server; with ready = false before
--- it serves.
+-- (default) is any; or at those of options.prefixes. options.options: words of the command line.
+-- Returns its server; with ready = false before it serves.
 function Host:app(text, options)
   options = options or {}
   local prefixes = options.prefixes or { ("http://localhost:%d/%s"):format(options.port or 0,
     options.prefix and options.prefix .. "/" or "") }
+  local words = { "--share", "--workers", tostring(options.workers or 1), "--no-dev" }
+  table.move(options.options or {}, 1, #(options.options or {}), #words + 1, words)
   return server.start({
     app = ([[
 local app = require("moonquay").app({ url_prefixes = { "%s" } })
@@ -34,7 +37,7 @@ local app = require("moonquay").app({ url_prefixes = { "%s" } })
 return app]]):format(table.concat(prefixes, '", "'), text),
     bare = true,
     ready = options.ready,
-    options = { "--share", "--workers", tostring(options.workers or 1), "--no-dev" },
+    options = words,
     env = { MOONQUAY_HOST = self.socket },
   })
 end
