@@ -49,6 +49,9 @@ void apps_fini(struct apps *apps);
  */
 int apps_loaded(struct apps *apps, struct span asked, struct err_text *text);
 
+/* Whether anybody has said what a setting of the server shall be. */
+bool apps_is_given(const struct apps *apps, struct span asked, const char *key);
+
 /*
  * Opens the sockets of all prefixes. A prefix that two apps have is an error that names both; so is
  * one that is no prefix, at its place. Nothing stays open after an error.
@@ -81,6 +84,14 @@ int apps_listen_on(struct apps *apps, struct endpoints *endpoints, const struct 
  */
 int apps_describe(struct apps *apps, struct span asked, struct buf *pairs, struct err_text *text);
 void apps_given(struct apps *apps, struct span pairs);
+
+/* The same, once they have been given something: what they have, to come back with. */
+void apps_describe_again(const struct apps *apps, struct buf *pairs);
+
+/* The host has given an app a prefix, or taken one back. Adds to change what the workers are told.
+ */
+void apps_note_prefix(struct apps *apps, struct served_app *app, const char *prefix, bool is_there,
+                      struct buf *change);
 
 /* Adds the whole state, as IPC_SERVE has it. */
 void apps_state(const struct apps *apps, struct buf *pairs);

@@ -204,7 +204,12 @@ void master_apps_loaded(struct master *master, struct span asked)
         master_fail(master, text.exit_code, "%s", text.text);
         return;
     }
-    if (master->options->shares) {
+    if (master->apps.settings.share) {
+        if (!apps_is_given(&master->apps, asked, "workers"))
+            master->apps.settings.workers = 1; /* the host's do most of the work */
+        if (master->apps.settings.tls[0])
+            log_event(LOG_WARN, "tls_unused", "certificates are the host's: %s",
+                      "moonquay http add sslcert");
         if (share_open(master, asked, &text) < 0)
             master_fail(master, text.exit_code, "%s", text.text);
         return;

@@ -66,7 +66,9 @@ struct master {
     struct changes changes;
     struct host host;
     struct attachment *attachment; /* NULL: nothing is attached to a host */
-    struct buf wish;               /* what it says there */
+    struct buf wish;               /* what it says there first */
+    struct list asked_host;        /* changes that the host has to agree to */
+    unsigned share_questions, last_share_question;
     enum master_state state;
     struct loop *loop;
     struct loop_signal on_int, on_term, on_child, on_usr1, on_hup;

@@ -28,7 +28,7 @@
 struct settings {
     /* server scope, read at the start */
     char *urls;
-    bool prefer_urls;
+    bool prefer_urls, share;
     int64_t workers;
     char user[64];              /* whom the workers become when the master is root; "" stays */
     char access_log[512];       /* path, "-" for standard error, "off", "" for the default */

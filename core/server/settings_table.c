@@ -105,6 +105,8 @@ const struct setting_row setting_rows[] = {
      .help = "addresses to serve where url_prefixes names none"},
     {"prefer_urls", SERVER_START, BOOL(prefer_urls), .given = "false",
      .help = "urls that were given beat url_prefixes, not the other way round"},
+    {"share", SERVER_START, BOOL(share), .given = "false",
+     .help = "behind a host, which has the ports, as an attached process"},
     {"workers", SERVER_START, COUNT(workers, 1, 1024), .by_machine = 1, .help = "worker processes"},
     {"user", SERVER_START, TEXT(user), .given = "",
      .help = "whom the workers become when the server is started by root"},

@@ -8,6 +8,8 @@
 ---@field urls? string[]|string
 --- urls that were given beat url_prefixes, not the other way round; true or false; default false
 ---@field prefer_urls? boolean
+--- behind a host, which has the ports, as an attached process; true or false; default false
+---@field share? boolean
 --- worker processes; between 1 and 1024; default CPUs
 ---@field workers? integer
 --- whom the workers become when the server is started by root; printable text of at most 63 bytes

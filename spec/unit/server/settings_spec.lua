@@ -39,6 +39,7 @@ local VERBOSITY = "basic, limited or full"
 local rows = {
   list_row("urls", "http://localhost:5000", "server", "start", 1024, "1KiB"),
   boolean_row("prefer_urls", "false", "server", "start"),
+  boolean_row("share", "false", "server", "start"),
   number_row("workers", nil, "server", "start", "1024", { "0", "1025", "two" },
     "between 1 and 1024"),
   text_row("user", "", "server", "start", 63),
