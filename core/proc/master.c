@@ -19,6 +19,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "proc/host.h"
+#include "proc/host_apps.h"
 #include "proc/host_state.h"
 #include "proc/master_priv.h"
 #include "proc/share.h"
@@ -222,7 +223,7 @@ void master_apps_loaded(struct master *master, struct span asked)
     if (!open_control(master))
         return;
     if (master->options->command == COMMAND_HOST) {
-        if (host_open(master, &text) < 0) {
+        if (host_open(master, &text) < 0 || host_apps_open(master, &text) < 0) {
             master_fail(master, text.exit_code, "%s", text.text);
             return;
         }
@@ -328,6 +329,7 @@ void master_slot_serving(struct master *master)
     master->state = MASTER_SERVING;
     watch_anew(master); /* the app may have changed the time */
     announce(master);
+    host_apps_start(master);
 }
 
 /* ---- signals and stop */
@@ -342,7 +344,10 @@ static bool any_worker(const struct master *master)
 
 void master_slot_gone(struct master *master)
 {
-    if (!any_worker(master))
+    if (any_worker(master))
+        return;
+    host_apps_stop(master); /* the last request of theirs has ended */
+    if (host_apps_are_gone(master))
         loop_stop(master->loop);
 }
 
@@ -368,6 +373,7 @@ static void on_drain_over(struct loop_alarm *alarm)
     if (master->status == 0) /* a failed start has been told, in one line */
         log_event(LOG_ERROR, "stop_forced", "workers did not end in time and are killed");
     kill_workers(master);
+    host_apps_kill(master);
 }
 
 /*
@@ -413,6 +419,7 @@ static void on_child(struct loop_signal *signal, int number)
 
     (void)number;
     host_reap(master, false);
+    host_apps_reap(master, false);
     for (unsigned i = 0; i < master->slot_count; i++)
         slot_reap(master->slots[i], false);
 }
@@ -490,6 +497,9 @@ static void clean_up(struct master *master)
         slot_reap(master->slots[i], true);
     host_stop(master);
     host_reap(master, true);
+    host_apps_kill(master);
+    host_apps_reap(master, true);
+    host_apps_close(master);
     host_close(master);
     host_state_close(master);
     share_close(master);

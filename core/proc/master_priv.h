@@ -16,6 +16,7 @@
 #include "route/tally.h"
 
 struct attachment;
+struct host_apps;
 struct host_state;
 
 #define MAX_WORKERS 1024 /* the range of the setting */
@@ -54,6 +55,7 @@ struct host {
     int64_t started_ms;
     int control_fd; /* -1: this is no host */
     char path[108];
+    struct host_apps *apps;   /* NULL: none is configured */
     struct host_state *state; /* NULL before host_state_open */
 };
 

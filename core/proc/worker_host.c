@@ -43,6 +43,13 @@ static void on_wake(void *owner, unsigned slot)
     worker_tell(app->worker, IPC_WAKE, slot * TALLY_APPS + app->index, SPAN_NONE);
 }
 
+static void on_demand(void *owner)
+{
+    const struct host_app *app = owner;
+
+    worker_tell(app->worker, IPC_DEMAND, app->index, SPAN_NONE);
+}
+
 static void host_app_free(void *owner)
 {
     struct host_app *app = owner;
@@ -69,7 +76,8 @@ static void open_app(struct worker *worker, unsigned index, const char *name)
                                                           .slot = worker->index,
                                                           .owner = app,
                                                           .renew = on_renew,
-                                                          .wake = on_wake});
+                                                          .wake = on_wake,
+                                                          .demand = on_demand});
     app->app =
         app_new(worker->server, index, app->name, &app->settings, dispatch_handler(app->dispatch));
     dispatch_serve(app->dispatch, app->app);

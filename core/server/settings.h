@@ -46,6 +46,7 @@ struct settings {
     int64_t h2_max_empty_frames, h2_max_other_frames, h2_max_continuations;
     int64_t cache_max_bytes, cache_max_entry_bytes;
     char *tls;                      /* tls_binding_next reads it */
+    char *apps;                     /* hosted_app_next does */
     char session_tickets_keys[512]; /* path, "" for keys that the server makes */
     int64_t session_tickets_rotate_ms;
     /* server scope, changeable */

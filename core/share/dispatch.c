@@ -48,10 +48,20 @@ static bool is_our_turn(struct dispatch *dispatch)
     return false;
 }
 
+static void demand(struct dispatch *dispatch)
+{
+    if (dispatch->demanded || dispatch->stopped || dispatch->parts.demand == NULL)
+        return;
+    dispatch->demanded = true;
+    dispatch->parts.demand(dispatch->parts.owner);
+}
+
 static bool has_room(void *context)
 {
     struct dispatch *dispatch = context;
 
+    if (!dispatch->takes)
+        demand(dispatch);
     return !dispatch->stopped && choose(dispatch) != NULL && is_our_turn(dispatch);
 }
 
@@ -85,11 +95,15 @@ void dispatch_links_changed(struct dispatch *dispatch)
         return;
     for (struct list *node = dispatch->links.next; node != &dispatch->links; node = node->next)
         takes |= link_is_usable(LIST_OWNER(node, struct link, node));
+    dispatch->takes = takes;
+    dispatch->demanded &= !takes;
     tally_takes(dispatch->slot, app_index(dispatch->app), takes);
     if (takes)
         dispatch_place_free(dispatch);
     else
         is_our_turn(dispatch); /* who has let ours go first */
+    if (!takes && app_waits_since_us(dispatch->app) != 0)
+        demand(dispatch);
 }
 
 /* Another worker of the host may have taken the last place in between. */

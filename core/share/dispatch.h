@@ -28,6 +28,9 @@ struct dispatch_parts {
     /* That worker of the host is to call dispatch_woken; NULL: there is no other. */
     void (*wake)(void *owner, unsigned slot);
 
+    /* A request waits, and no process is there; once until one was. NULL: nobody wants to know. */
+    void (*demand)(void *owner);
+
     uint32_t most_stream_id; /* of a link; 0: 2^30 */
 };
 struct dispatch *dispatch_new(const struct dispatch_parts *parts);

@@ -42,6 +42,9 @@
 ---@field cache? moonquay.SettingsCache
 --- certificates and keys by address, port and name; bindings separated by semicolons, below 32KiB
 ---@field tls? moonquay.TlsBinding[]|string
+--- of a host: apps that it starts itself, each a process of its own; apps separated by semicolons,
+--- below 64KiB
+---@field apps? moonquay.HostedApp[]|string
 ---@field session_tickets? moonquay.SettingsSessionTickets
 --- how long running requests may go on after a stop or reload; between 0 and 86400 seconds; default
 --- 30
@@ -225,3 +228,19 @@
 ---@field client_certificate? "none"|"allow"|"require"|"delay"
 --- file with the authorities that vouch for clients (PEM)
 ---@field client_authorities? string
+
+---@class moonquay.HostedApp
+--- the app
+---@field file string
+--- whom its process becomes, when root starts it
+---@field user? string
+--- what it serves, in place of its own url_prefixes; needed for start=demand
+---@field prefix? string|string[]
+--- with the host, or with the first request for it
+---@field start? "always"|"demand"
+--- with start=demand: it is stopped when it had nothing to do for so long; 600
+---@field idle? integer|string
+--- processes of it
+---@field workers? integer|string
+--- beats what the app says
+---@field set? string|string[]

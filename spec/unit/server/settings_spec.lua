@@ -80,6 +80,8 @@ local rows = {
     { "4095", "16777217", "big" }, "between 4KiB and 16MiB"),
   { "tls", "", "server", "start", good = "certificate=a key=b", bad = { "a\nb" },
     must = "bindings separated by semicolons, below 32KiB" },
+  { "apps", "", "server", "start", good = "file=/a.lua user=alice", bad = { "a\nb" },
+    must = "apps separated by semicolons, below 64KiB" },
   text_row("session_tickets.keys", "", "server", "start", 511),
   number_row("session_tickets.rotate", "28800", "server", "start", "1",
     { "0.9", "604801", "never" }, "between 1 and 604800 seconds, or off"),
