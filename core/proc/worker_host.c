@@ -13,11 +13,13 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "share/dispatch.h"
+#include "share/principal.h"
 
 struct host_app {
     struct worker *worker;
     unsigned index;
     char *name;
+    uid_t uid; /* whose it is */
     struct settings settings;
     struct dispatch *dispatch;
     struct app *app;
@@ -50,6 +52,26 @@ static void on_demand(void *owner)
     worker_tell(app->worker, IPC_DEMAND, app->index, SPAN_NONE);
 }
 
+/* Who may attach to a queue may hand requests to it; of lists only users count here. */
+static struct app *on_find(void *owner, const char *queue, int *code)
+{
+    const struct host_app *from = owner;
+    const struct caller caller = {.uid = from->uid};
+
+    *code = ERR_NOT_FOUND;
+    for (unsigned i = 0; i < TALLY_APPS; i++) {
+        const struct host_app *to = from->worker->host_apps[i];
+
+        if (to == NULL || queue[0] == '\0' || strcmp(to->settings.request_queue_name, queue) != 0)
+            continue;
+        if (from->uid == to->uid || from->uid == 0 ||
+            principals_allow(to->settings.request_queue_acl, &caller))
+            return to->app;
+        *code = ERR_PERMISSION;
+    }
+    return NULL;
+}
+
 static void host_app_free(void *owner)
 {
     struct host_app *app = owner;
@@ -77,7 +99,8 @@ static void open_app(struct worker *worker, unsigned index, const char *name)
                                                           .owner = app,
                                                           .renew = on_renew,
                                                           .wake = on_wake,
-                                                          .demand = on_demand});
+                                                          .demand = on_demand,
+                                                          .find = on_find});
     app->app =
         app_new(worker->server, index, app->name, &app->settings, dispatch_handler(app->dispatch));
     dispatch_serve(app->dispatch, app->app);
@@ -113,7 +136,9 @@ static void change_app(struct worker *worker, unsigned index, const char *key, c
         app_close(app->app, host_app_free, app);
     } else if (strcmp(key, IPC_ADD_PREFIX) == 0 || strcmp(key, IPC_DROP_PREFIX) == 0) {
         change_prefix(app, value, key[0] == '+');
-    } else if (strcmp(key, IPC_APP_OWNER) != 0) {
+    } else if (strcmp(key, IPC_APP_OWNER) == 0) {
+        app->uid = (uid_t)strtoul(value, NULL, 10);
+    } else {
         CHECK(settings_set(&app->settings, key, value, "", &text) == 0);
     }
 }

@@ -360,6 +360,19 @@ static void refuse_or_enqueue(struct app *app, struct exchange *exchange)
         enqueue(app, exchange);
 }
 
+void admission_enter_again(struct exchange *exchange)
+{
+    struct app *app = exchange->app;
+
+    app->tally->counter[APP_REQUESTS]++;
+    take_limits(exchange, app->settings);
+    may_join(exchange->conn, app);
+    refuse_or_enqueue(app, exchange);
+    if (exchange->conn && exchange->phase == EXCHANGE_OPEN)
+        timeouts_look(exchange->conn);
+    app_pull(app);
+}
+
 bool admission_hand_over(struct app *app, struct exchange *exchange)
 {
     app->tally->counter[APP_REQUESTS]++;

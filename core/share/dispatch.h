@@ -28,6 +28,10 @@ struct dispatch_parts {
     /* That worker of the host is to call dispatch_woken; NULL: there is no other. */
     void (*wake)(void *owner, unsigned slot);
 
+    /* The app whose queue has this name, for a request that one of this queue hands on; NULL and
+     * why: ERR_NOT_FOUND, ERR_PERMISSION. */
+    struct app *(*find)(void *owner, const char *queue, int *code);
+
     /* A request waits, and no process is there; once until one was. NULL: nobody wants to know. */
     void (*demand)(void *owner);
 

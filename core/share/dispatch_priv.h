@@ -12,6 +12,7 @@
 
 #define OUT_MOST_BYTES 65536u /* unsent frames above which a link takes no content of requests */
 #define FREE_CALLS     64u
+#define KEPT_MOST      65536u /* content of a request that an app may hand on */
 
 struct dispatch {
     struct dispatch_parts parts;
@@ -89,6 +90,7 @@ struct call {
     struct exchange *exchange; /* NULL: nobody wants the answer */
     struct buf in;             /* of the response, what the client has not room for */
     uint64_t passed;           /* bytes of the request's content */
+    struct buf kept;           /* these, while all of them are: another app may have to get them */
     bool may_send;             /* the app has asked for the content (100 Continue), or need not */
 };
 
