@@ -1,7 +1,9 @@
 -- What a host remembers: its state file, and what of it is in force after a start.
+local await = require("spec.support.await")
 local certs = require("spec.support.certs")
 local client = require("spec.support.client")
 local hosts = require("spec.support.host")
+local json = require("moonquay.core").json
 local peer = require("spec.support.peer")
 local secure = require("spec.support.secure")
 local server = require("spec.support.server")
@@ -84,6 +86,38 @@ describe("the state of a host", function()
     local result = server.run({ "host", "--socket", dir.path .. "/s", "--state", path })
     assert.equal(77, result.status)
     assert.truthy(result.stderr:find("others may write it", 1, true))
+  end)
+
+  -- Each round kills the host at another moment of a row of changes.
+  it("is whole after a host that was killed while it wrote", function()
+    local rounds, path = server.sanitized and 8 or 25, dir.path .. "/host.json"
+    local most = 0
+    for round = 1, rounds do
+      local host = hosts.start({ state = path, workers = 1 })
+      local seen = #host:http("show urlacl").urlacl
+      assert.is_true(seen >= most, seen) -- what was answered is there
+      most = seen
+      local writer = sys.spawn({ "sh", "-c", ([[
+i=0
+while [ $i -lt 200 ]; do
+  "$0" http add urlacl url=http://+:%d/r%d-$i/ user=root || exit
+  i=$((i + 1))
+done]]):format(8000 + round, round), server.executable },
+        { env = { MOONQUAY_HOST = host.socket, LD_PRELOAD = false } })
+      await("some changes", function()
+        local text = dir:read("host.json")
+        return text and select(2, text:gsub(("/r%d%%-"):format(round), "")) > round % 5
+      end)
+      sys.kill(host.server.pid, "KILL")
+      host.server:wait(10)
+      sys.waitpid(writer, 10000)
+      local text = assert(dir:read("host.json"))
+      local urls = assert(json.decode(text)).urlacl
+      assert.is_true(#urls > most)
+      assert(json.decode(assert(dir:read("host.json.good"))))
+      most = #urls
+      server.stop_all()
+    end
   end)
 
   it("says where the host listens", function()
