@@ -74,6 +74,10 @@ void apps_detach(struct apps *apps, unsigned index, struct endpoints *endpoints,
 void apps_use_timeouts(struct apps *apps, int64_t header_wait_ms, int64_t idle_connection_ms,
                        struct buf *change);
 
+/* Of a host: the app that has this prefix; NULL. And a place that is free, or TALLY_APPS. */
+const struct served_app *apps_with_prefix(const struct apps *apps, const char *prefix);
+unsigned apps_free_place(const struct apps *apps);
+
 /* Of a host: where it listens, as endpoints_listen_on has it. */
 int apps_listen_on(struct apps *apps, struct endpoints *endpoints, const struct net_addr *listen,
                    unsigned count, struct err_text *text);
@@ -92,6 +96,9 @@ void apps_describe_again(const struct apps *apps, struct buf *pairs);
  */
 void apps_note_prefix(struct apps *apps, struct served_app *app, const char *prefix, bool is_there,
                       struct buf *change);
+
+/* The pairs of app index out of all, without the number in front. */
+void apps_pairs_of(struct span asked, unsigned index, struct buf *own);
 
 /* Adds the whole state, as IPC_SERVE has it. */
 void apps_state(const struct apps *apps, struct buf *pairs);

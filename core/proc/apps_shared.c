@@ -218,6 +218,40 @@ void apps_detach(struct apps *apps, unsigned index, struct endpoints *endpoints,
     *app = (struct served_app){.index = index};
 }
 
+struct search {
+    const struct url_prefix *prefix;
+    const struct served_app *found;
+};
+
+static void compare(void *context, const struct url_prefix *prefix, void *value)
+{
+    struct search *search = context;
+
+    if (url_prefix_equal(prefix, search->prefix))
+        search->found = value;
+}
+
+const struct served_app *apps_with_prefix(const struct apps *apps, const char *prefix)
+{
+    struct url_prefix parsed;
+    struct search search = {.prefix = &parsed};
+
+    if (url_prefix_parse(&parsed, span_str(prefix), NULL) < 0)
+        return NULL;
+    prefix_table_each(apps->prefixes, compare, &search);
+    url_prefix_fini(&parsed);
+    return search.found;
+}
+
+unsigned apps_free_place(const struct apps *apps)
+{
+    unsigned place = 0;
+
+    while (place < TALLY_APPS && apps->at[place].is_open)
+        place++;
+    return place;
+}
+
 struct visit {
     void (*each)(void *context, const struct url_prefix *prefix);
     void *context;

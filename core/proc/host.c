@@ -21,6 +21,7 @@
 #include "proc/host_state.h"
 #include "proc/runtime_dir.h"
 #include "proc/service_state.h"
+#include "proc/takeover.h"
 #include "share/control.h"
 
 #define BACKLOG       128
@@ -68,16 +69,28 @@ static int listen_at(struct host *host, struct err_text *text)
     return code;
 }
 
-int host_open(struct master *master, struct err_text *text)
+int host_find_path(struct master *master, struct err_text *text)
 {
     struct host *host = &master->host;
     const char *given = master->options->socket;
 
-    if (given == NULL && runtime_dir_host(host->path, sizeof(host->path), text) < 0)
-        return ERR_INVALID;
-    if (given)
-        snprintf(host->path, sizeof(host->path), "%s", given);
-    return listen_at(host, text);
+    if (given == NULL)
+        return runtime_dir_host(host->path, sizeof(host->path), text);
+    if (strlen(given) >= sizeof(host->path))
+        return err_set(text, EXIT_OPTION, ERR_TOO_LARGE, "%.200s is too long for a socket", given);
+    snprintf(host->path, sizeof(host->path), "%s", given);
+    return 0;
+}
+
+int host_open(struct master *master, struct err_text *text)
+{
+    return master->host.control_fd >= 0 ? 0 : listen_at(&master->host, text);
+}
+
+void host_leave(struct master *master)
+{
+    close(master->host.control_fd);
+    master->host.control_fd = -1;
 }
 
 void host_close(struct master *master)
@@ -257,6 +270,10 @@ void host_reap(struct master *master, bool wait)
     ipc_close(&host->ipc);
     if (master->state == MASTER_STOPPING)
         return;
+    if (takeover_is_on(master)) {
+        takeover_registrar_gone(master);
+        return;
+    }
     log_event(LOG_ERROR, "registrar_died", "it is started again");
     if (loop_now_ms(master->loop) - host->started_ms < EARLY_MS)
         try_again(host);

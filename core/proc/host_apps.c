@@ -353,13 +353,19 @@ static int find_user(struct hosted *hosted, struct err_text *text)
 }
 
 /* As the process itself will ask for it. */
-static int register_it(struct hosted *hosted, unsigned place, struct err_text *text)
+static int register_it(struct hosted *hosted, struct err_text *text)
 {
     struct master *master = hosted->all->master;
+    const struct served_app *there = apps_with_prefix(&master->apps, hosted->app.prefix[0]);
     struct buf wish = {0}, change = {0}, reply = {0};
     int code;
 
-    hosted->place = place;
+    hosted->place = there ? there->index : apps_free_place(&master->apps);
+    if (there) /* a host before this one has made it */
+        return 0;
+    if (hosted->place == TALLY_APPS)
+        return err_set(text, EXIT_OPTION, ERR_LIMIT, "apps: %.400s: the host has %d apps already",
+                       hosted->app.file, TALLY_APPS);
     pairs_add(&wish, "value", hosted->app.file);
     pairs_add_number(&wish, "uid", hosted->user.pw_uid);
     for (unsigned i = 0; i < HOSTED_APP_SETTINGS && hosted->app.set[i][0]; i++) {
@@ -373,8 +379,8 @@ static int register_it(struct hosted *hosted, unsigned place, struct err_text *t
     pairs_add(&wish, "set:registration_grace", "off");
     for (unsigned i = 0; i < HOSTED_APP_PREFIXES && hosted->app.prefix[i][0]; i++)
         pairs_add(&wish, "+", hosted->app.prefix[i]);
-    code = apps_attach(&master->apps, place, buf_span(&wish), &master->endpoints, &change, &reply,
-                       text);
+    code = apps_attach(&master->apps, hosted->place, buf_span(&wish), &master->endpoints, &change,
+                       &reply, text);
     buf_fini(&wish);
     buf_fini(&change);
     buf_fini(&reply);
@@ -385,7 +391,6 @@ static int open_all(struct host_apps *all, struct err_text *text)
 {
     const char *rest = all->master->apps.settings.apps;
     char why[200]; /* checked before */
-    unsigned place = 0;
     int code = 0;
 
     while (code == 0 && all->count < HOSTED_APPS_MOST) {
@@ -399,7 +404,7 @@ static int open_all(struct host_apps *all, struct err_text *text)
         loop_alarm_init(&hosted->look, on_look);
         code = find_user(hosted, text);
         if (code == 0 && hosted_app_on_demand(&hosted->app))
-            code = register_it(hosted, place++, text);
+            code = register_it(hosted, text);
     }
     if (code == 0 && rest[strspn(rest, " ")])
         code = err_set(text, EXIT_OPTION, ERR_LIMIT, "apps: more than %d", HOSTED_APPS_MOST);

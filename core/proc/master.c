@@ -24,6 +24,7 @@
 #include "proc/master_priv.h"
 #include "proc/share.h"
 #include "proc/status_answer.h"
+#include "proc/takeover.h"
 #include "proc/worker_ipc.h"
 
 #define SPARE_DESCRIPTORS   64 /* for a few connections and files in each process */
@@ -163,7 +164,9 @@ static int open_certificates(struct master *master, struct err_text *text)
     };
 
     master->apps.certificates = &master->certificates;
-    if (is_host && host_state_open(master, text) < 0)
+    if (is_host && (host_find_path(master, text) < 0 ||
+                    (master->options->replaces && takeover_take(master, text) < 0) ||
+                    host_state_open(master, text) < 0))
         return ERR_INVALID;
     if (certificates_open(&master->certificates, &parts, text) < 0)
         return ERR_INVALID;
@@ -223,7 +226,8 @@ void master_apps_loaded(struct master *master, struct span asked)
     if (!open_control(master))
         return;
     if (master->options->command == COMMAND_HOST) {
-        if (host_open(master, &text) < 0 || host_apps_open(master, &text) < 0) {
+        if (takeover_install(master, &text) < 0 || host_open(master, &text) < 0 ||
+            host_apps_open(master, &text) < 0) {
             master_fail(master, text.exit_code, "%s", text.text);
             return;
         }
@@ -329,7 +333,12 @@ void master_slot_serving(struct master *master)
     master->state = MASTER_SERVING;
     watch_anew(master); /* the app may have changed the time */
     announce(master);
-    host_apps_start(master);
+    if (master->options->command == COMMAND_HOST) {
+        takeover_listen(master);
+        takeover_done(master);
+    }
+    if (!takeover_is_shared(master)) /* else when the old host has stopped its own */
+        host_apps_start(master);
 }
 
 /* ---- signals and stop */
@@ -500,6 +509,7 @@ static void clean_up(struct master *master)
     host_apps_kill(master);
     host_apps_reap(master, true);
     host_apps_close(master);
+    takeover_close(master);
     host_close(master);
     host_state_close(master);
     share_close(master);

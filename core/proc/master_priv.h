@@ -17,6 +17,7 @@
 
 struct attachment;
 struct host_apps;
+struct takeover;
 struct host_state;
 
 #define MAX_WORKERS 1024 /* the range of the setting */
@@ -67,6 +68,7 @@ struct master {
     struct certificates certificates;
     struct changes changes;
     struct host host;
+    struct takeover *takeover;     /* NULL: none was ever thought of */
     struct attachment *attachment; /* NULL: nothing is attached to a host */
     struct buf wish;               /* what it says there first */
     struct list asked_host;        /* changes that the host has to agree to */

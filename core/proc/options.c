@@ -141,6 +141,10 @@ static int read_option(struct reader *reader, const char *word)
     }
     if (reader->options->command == COMMAND_HOST && span_eq(name, SPAN("--socket")))
         return read_path(reader, word, name_len, &reader->options->socket);
+    if (reader->options->command == COMMAND_HOST && strcmp(word, "--replace") == 0) {
+        reader->options->replaces = true;
+        return 0;
+    }
     if (reader->options->command == COMMAND_HOST && span_eq(name, SPAN("--state")))
         return read_path(reader, word, name_len, &reader->options->state);
     for (size_t i = 0; i < COUNT(short_forms); i++) {
@@ -395,6 +399,8 @@ void options_help(void)
           "    --socket PATH                    where apps find it\n"
           "    --state FILE                     what it remembers: reservations, certificates,\n"
           "                                     addresses, timeouts\n"
+          "    --replace                        takes the place of the host that runs there, and\n"
+          "                                     nobody notices\n"
           "moonquay status [PID]                how a running server of this user is\n"
           "    --json                           for programs\n"
           "    --socket PATH                    the one behind this control socket\n"

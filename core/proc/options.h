@@ -31,6 +31,7 @@ struct options {
     const char *app;        /* the first of them */
     const char *socket;     /* that a host listens on: --socket; NULL: the usual one */
     const char *state;      /* its file: --state; likewise */
+    bool replaces;          /* --replace: the host that runs */
     bool unregisters;       /* --unregister: their prefixes do not outlive the process */
     const char *form;       /* of COMMAND_OPTIONS: "text" and others of settings_print_as */
     char lua_dir[PATH_MAX]; /* where moonquay/init.lua is */
