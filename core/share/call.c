@@ -12,8 +12,6 @@
 #include "server/settings.h"
 #include "share/dispatch_priv.h"
 
-#define REFUSALS_MOST 8u /* of one request by apps that are about to leave */
-
 static struct call *call_of(struct h2_call *h2)
 {
     return LIST_OWNER(h2, struct call, h2);
@@ -427,16 +425,24 @@ static void on_note(void *owner, struct h2_call *h2, struct span pairs)
 
 /* ---- the end ---- */
 
-/* An app that leaves has not looked at it: another process may. */
+static bool may_try_again(const struct call *call)
+{
+    unsigned most = call->link->dispatch->parts.most_refusals;
+
+    return call->exchange->attempts < (most ? most : REFUSALS_MOST);
+}
+
+/* An app that leaves, or has as much as it takes from another host, has not looked at it. */
 static void refused(struct call *call)
 {
-    bool is_whole = take_back(call);
+    bool is_whole = take_back(call), goes_on = may_try_again(call);
     struct exchange *exchange = part(call);
 
-    if (is_whole && exchange->attempts < REFUSALS_MOST && exchange_requeue(exchange) == 0)
+    link_refused(call->link);
+    if (is_whole && goes_on && exchange_requeue(exchange) == 0)
         return;
     exchange_give_up(exchange, 502, "Connection_Abandoned_By_ReqQueue",
-                     "the app has refused it while it was stopping");
+                     "the app has refused it too often");
     exchange_release(exchange);
 }
 
@@ -485,7 +491,7 @@ static bool may_go_on(const struct call *call)
     const struct exchange *exchange = call->exchange;
 
     if (!call->h2.is_sent)
-        return exchange->attempts < REFUSALS_MOST;
+        return may_try_again(call);
     return is_safe(exchange->head.method) && call->passed == 0 && exchange->attempts == 0;
 }
 

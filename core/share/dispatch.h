@@ -35,6 +35,7 @@ struct dispatch_parts {
     /* A request waits, and no process is there; once until one was. NULL: nobody wants to know. */
     void (*demand)(void *owner);
 
+    unsigned most_refusals;  /* of one request; then it is answered 502. 0: 100. Lower for specs */
     uint32_t most_stream_id; /* of a link; 0: 2^30 */
 };
 struct dispatch *dispatch_new(const struct dispatch_parts *parts);

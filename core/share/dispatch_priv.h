@@ -12,6 +12,7 @@
 
 #define OUT_MOST_BYTES 65536u /* unsent frames above which a link takes no content of requests */
 #define FREE_CALLS     64u
+#define REFUSALS_MOST  100u   /* of one request */
 #define KEPT_MOST      65536u /* content of a request that an app may hand on */
 
 struct dispatch {
@@ -52,9 +53,14 @@ struct link {
     bool is_there;         /* the app has begun to speak: before, nobody may read what we send */
     bool retired;          /* gets no more requests */
     bool renewed;          /* a fresh one was asked for */
+    bool is_full;          /* the app has refused a request: it gets the next in a moment */
+    struct loop_timer pause;
 };
 
 struct link *link_new(struct dispatch *dispatch, const struct dispatch_peer *peer, int fd);
+
+/* The app has refused a request, which goes elsewhere, or comes again in a moment. */
+void link_refused(struct link *link);
 
 /* Its session, which begins with the first request. */
 struct h2_client *link_client(struct link *link);

@@ -10,6 +10,7 @@
 #include "share/dispatch_priv.h"
 
 #define READ_BYTES (256u << 10) /* in one read; all links of the process share the room */
+#define PAUSE_MS   20           /* for an app that has refused a request */
 #define SEND_BYTES (256u << 10) /* frames that are gathered for one write */
 
 static const struct h2_client_limits limits = {
@@ -33,6 +34,7 @@ static char *room_for_reading(void)
 
 void link_free(struct link *link)
 {
+    loop_timer_stop(&link->pause);
     loop_call_cancel(&link->turn);
     if (link->stream)
         stream_close(link->stream, false);
@@ -91,6 +93,22 @@ void link_retire(struct link *link)
     link->retired = true;
     link_send_soon(link);
     dispatch_links_changed(link->dispatch);
+}
+
+static void on_pause_over(struct loop_timer *timer)
+{
+    struct link *link = LIST_OWNER(timer, struct link, pause);
+
+    link->is_full = false;
+    dispatch_place_free(link->dispatch);
+}
+
+void link_refused(struct link *link)
+{
+    if (!link_is_usable(link))
+        return;
+    link->is_full = true;
+    loop_timer_start(link->dispatch->parts.loop, &link->pause, PAUSE_MS);
 }
 
 void link_call_ended(struct link *link)
@@ -219,6 +237,7 @@ struct link *link_new(struct dispatch *dispatch, const struct dispatch_peer *pee
     list_append(&dispatch->links, &link->node);
     dispatch->link_count++;
     loop_call_init(&link->turn, on_turn);
+    loop_timer_init(&link->pause, on_pause_over);
     stream_owned_by(link->stream, link, on_ready);
     stream_want(link->stream, STREAM_READ);
     return link;
@@ -231,7 +250,7 @@ bool link_is_usable(const struct link *link)
 
 bool link_has_room(const struct link *link)
 {
-    return link_is_usable(link) && buf_len(&link->out) < OUT_MOST_BYTES &&
+    return link_is_usable(link) && !link->is_full && buf_len(&link->out) < OUT_MOST_BYTES &&
            h2_client_has_room(link->client);
 }
 

@@ -76,7 +76,8 @@ function load.start(options)
   local words = { "node", dir:write("load.mjs", SCRIPT), tostring(options.port),
     tostring(options.clients or 200), options.path or "/", options.method or "GET",
     options.fresh and "fresh" or "" }
-  local pid, out, err, stdin = sys.spawn(words, { env = { LD_PRELOAD = false, NODE_OPTIONS = false } })
+  local pid, out, err, stdin = sys.spawn(words,
+    { env = { LD_PRELOAD = false, NODE_OPTIONS = false } })
   assert(pid, out)
   local self = setmetatable({ pid = pid, out = out, err = err, stdin = stdin, dir = dir,
     text = "" }, Load)
