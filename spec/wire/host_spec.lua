@@ -60,6 +60,50 @@ describe("a host", function()
     assert.equal("hello from /shop", body(shop, "/shop/hello"))
   end)
 
+  it("opens a port with the first prefix on it, and closes it with the last", function()
+    local shop = host:app(APP, { prefix = "shop", options = { "--unregister" } })
+    local blog = host:app(APP, { prefix = "blog", port = shop.port, options = { "--unregister" } })
+    shop:stop()
+    assert.equal("hello from /blog", body(blog, "/blog/hello"))
+    blog:stop()
+    await("a closed port", function()
+      return not pcall(client.connect, "127.0.0.1", shop.port)
+    end)
+  end)
+
+  it("has one queue limit for all its workers, and says no as the app wants it", function()
+    local app = host:app([[
+app:get("/", function() while true do require("moonquay").sleep(1000) end end)]],
+      { options = { "--set", "max_concurrent_requests=1", "--set", "request_queue_limit=3", "--set",
+        "http_503_verbosity=full" } })
+    local waiting, refused = {}, 0
+    for i = 1, 10 do
+      waiting[i] = app:connect({ deadline = 30 })
+      waiting[i]:send("GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+      await("request " .. i, function()
+        local queue = host:http("show servicestate").queues[1]
+        if waiting[i]:readable(0) then
+          local response = waiting[i]:response()
+          assert.equal(503, response.status)
+          assert.truthy(response.body:find("too many requests wait", 1, true))
+          refused = refused + 1
+          return true
+        end
+        return queue.running + queue.queued == i
+      end)
+    end
+    assert.equal(6, refused)
+  end)
+
+  it("has machine-wide options, which hold for all apps", function()
+    host:stop()
+    host = hosts.start({ options = { "--set", "max_field_length=100" } })
+    local app = host:app(APP)
+    local connection = app:connect()
+    connection:send("GET /hello HTTP/1.1\r\nHost: localhost\r\nX: " .. ("x"):rep(200) .. "\r\n\r\n")
+    assert.equal(431, connection:response().status)
+  end)
+
   it("lets requests wait for an app that is started again", function()
     local app = host:app(APP)
     assert.equal("hello from ", body(app, "/hello"))
