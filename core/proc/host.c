@@ -6,6 +6,7 @@
 #include "proc/host.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -27,6 +28,8 @@
 #define BACKLOG       128
 #define PAUSE_SECONDS 0.1 /* before the next registrar when one has died young */
 #define EARLY_MS      1000
+#define STOP_MOST_MS  2000 /* for the registrar to end when it is told to */
+#define STOP_STEP_MS  5
 
 /* ---- the socket ---- */
 
@@ -253,6 +256,15 @@ void host_stop(struct master *master)
         kill(host->pid, SIGTERM);
 }
 
+static pid_t waitpid_now(pid_t pid, int *status)
+{
+    pid_t ended;
+
+    while ((ended = waitpid(pid, status, WNOHANG)) < 0 && errno == EINTR)
+        ;
+    return ended;
+}
+
 void host_reap(struct master *master, bool wait)
 {
     struct host *host = &master->host;
@@ -261,8 +273,12 @@ void host_reap(struct master *master, bool wait)
 
     if (host->pid == 0)
         return;
-    while ((pid = waitpid(host->pid, &status, wait ? 0 : WNOHANG)) < 0 && errno == EINTR)
-        ;
+    for (int ms = 0; wait && waitpid_now(host->pid, &status) == 0; ms += STOP_STEP_MS) {
+        if (ms >= STOP_MOST_MS)
+            kill(host->pid, SIGKILL);
+        poll(NULL, 0, STOP_STEP_MS);
+    }
+    pid = wait ? host->pid : waitpid_now(host->pid, &status);
     if (pid != host->pid)
         return;
     host->pid = 0;
