@@ -51,6 +51,33 @@ end)]]):format(gate), { options = ONE_PLACE })
     end
   end)
 
+  it("may be attached to by a process that brings nothing, and is gone with its maker", function()
+    local words = { "--set", "request_queue_name=shop" }
+    local attach = { "--set", "request_queue_name=shop", "--set", "request_queue_mode=attach" }
+    local APP = 'app:get("/x", function(req) return "%s " .. req.path_base end)'
+    local early = host:app(APP:format("early"), { options = attach, ready = false })
+    assert.same({ exit = 78 }, early:wait(10))
+    assert.truthy(early:stderr():find('there is no request queue "shop"', 1, true))
+    local maker = host:app(APP:format("maker"), { prefix = "shop",
+      options = { "--unregister", table.unpack(words) } })
+    local other = host:app(APP:format("other"), { prefix = "shop", port = maker.port,
+      options = attach, ready = false })
+    other:await("started ")
+    local seen = {}
+    await("answers of both", function()
+      local connection = maker:connect({ deadline = 30 })
+      connection:send("GET /shop/x HTTP/1.1\r\nHost: localhost\r\n\r\n")
+      seen[connection:response().body] = true
+      connection:close()
+      return seen["maker /shop"] and seen["other /shop"]
+    end)
+    assert.equal(0, maker:stop())
+    await("a closed port", function() -- what it has brought goes with it
+      return not pcall(client.connect, "127.0.0.1", maker.port)
+    end)
+    assert.equal(0, other:stop())
+  end)
+
   it("gives each place that becomes free to somebody, whichever worker had it", function()
     local app = host:app([[
 local running = 0

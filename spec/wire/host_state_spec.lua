@@ -157,6 +157,28 @@ done]]):format(8000 + round, round), server.executable },
   end)
 
   if sys.geteuid() == 0 then
+    it("is any user's, with ports of its own", function()
+      local id = "12345"
+      local open = dir.path .. "/open"
+      assert(os.execute(("mkdir %s && chown %s %s && chmod 755 %s"):format(open, id, open, dir.path)))
+      local wrap = { "setpriv", "--reuid", id, "--regid", id, "--clear-groups" }
+      local words = { "--socket", open .. "/s", "--state", open .. "/state.json", "--workers", "1" }
+      local host = server.start({ command = "host", bare = true, ready = false, options = words,
+        wrap = wrap })
+      host:await("started [^\n]*host at")
+      local file = dir:write("app.lua", "return function() return 'here' end")
+      local app = server.start({ path = file, bare = true, wrap = wrap, options = { "--urls",
+        "http://127.0.0.1:" .. secure.free_port() }, env = { MOONQUAY_HOST = open .. "/s" } })
+      assert.equal("here", app:get("/").body)
+      local low = server.run({ "serve", file, "--urls", "http://127.0.0.1:80", wrap = wrap,
+        env = { MOONQUAY_HOST = open .. "/s" } })
+      assert.equal(77, low.status, low.stderr)
+      assert.truthy(low.stderr:find("127.0.0.1:80", 1, true))
+      local added = server.run({ "http", "add", "urlacl", "http://+:8080/", "root", wrap = wrap,
+        env = { MOONQUAY_HOST = open .. "/s" } })
+      assert.equal(0, added.status, added.stderr)
+    end)
+
     it("is root's, and the workers are not", function()
       local host = start('{"version": 1}')
       for _, word in ipairs({ "worker", "registrar" }) do
