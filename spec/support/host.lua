@@ -48,6 +48,19 @@ return app]]):format(table.concat(prefixes, '", "'), text)),
   })
 end
 
+--- Another host that takes this one's place; options: words of its command line. Waits until it
+-- serves, unless ready is false.
+function Host:replacement(options, ready)
+  local words = { "--socket", self.socket, "--state", self.state, "--workers", "2", "--no-dev",
+    "--replace" }
+  table.move(options or {}, 1, #(options or {}), #words + 1, words)
+  local fresh = server.start({ command = "host", bare = true, ready = false, options = words })
+  if ready ~= false then
+    fresh:await("started [^\n]*host at")
+  end
+  return fresh
+end
+
 --- Runs `moonquay http LINE --json` and returns the document.
 function Host:http(line)
   local words = { "http", env = { MOONQUAY_HOST = self.socket } }

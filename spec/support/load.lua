@@ -1,5 +1,6 @@
 --- Clients in a process of their own that keep asking, each for the next answer as soon as it has
 -- one, on a kept connection; they count what they get.
+local assert = require("luassert")
 local await = require("spec.support.await")
 local json = require("moonquay.core").json
 local sys = require("moonquay.probe").sys
@@ -80,7 +81,7 @@ function load.start(options)
     { env = { LD_PRELOAD = false, NODE_OPTIONS = false } })
   assert(pid, out)
   local self = setmetatable({ pid = pid, out = out, err = err, stdin = stdin, dir = dir,
-    text = "" }, Load)
+    text = "", clients = options.clients or 200 }, Load)
   running[self] = true
   return self
 end
@@ -120,6 +121,23 @@ function Load:await(more)
     return sum >= goal
   end, 30)
   return counts
+end
+
+--- Waits until every client waits for an answer that does not come.
+function Load:await_stall()
+  await("that all wait", function()
+    local counts, sum = self:counts(), 0
+    for _, number in pairs(counts.answers) do
+      sum = sum + number
+    end
+    return counts.sent - sum == self.clients
+  end)
+end
+
+--- Nobody has seen anything but answers.
+function load.assert_only_answers(counts)
+  assert.same({ answers = { ["200"] = counts.answers["200"] }, broken = 0, refused = 0 },
+    { answers = counts.answers, broken = counts.broken, refused = counts.refused })
 end
 
 function Load:stop()

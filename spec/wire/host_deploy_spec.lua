@@ -1,5 +1,4 @@
 -- Apps come, go and die behind a host, under constant load: nobody sees anything but answers.
-local await = require("spec.support.await")
 local hosts = require("spec.support.host")
 local load = require("spec.support.load")
 local server = require("spec.support.server")
@@ -26,14 +25,6 @@ describe("an app behind a host, under load,", function()
     server.stop_all()
   end)
 
-  local function only_answers(counts)
-    assert.equal(0, counts.broken)
-    assert.equal(0, counts.refused)
-    for status in pairs(counts.answers) do
-      assert.equal("200", status)
-    end
-  end
-
   it("is replaced by the next one on its queue", function()
     local old = host:app(app_of("old"), { options = QUEUE })
     local clients = load.start({ port = old.port, clients = CLIENTS })
@@ -45,7 +36,7 @@ describe("an app behind a host, under load,", function()
     local after = clients:await(500)
     assert.equal(before.old, after.bodies.old)
     assert.is_true(after.bodies.fresh > before.fresh)
-    only_answers(after)
+    load.assert_only_answers(after)
     clients:stop()
     assert.equal(0, fresh:stop())
   end)
@@ -59,7 +50,7 @@ describe("an app behind a host, under load,", function()
       assert.equal(0, current:stop())
       current = fresh
     end
-    only_answers(clients:await(200))
+    load.assert_only_answers(clients:await(200))
   end)
 
   it("may be away for a while", function()
@@ -67,15 +58,11 @@ describe("an app behind a host, under load,", function()
     local clients = load.start({ port = app.port, clients = CLIENTS })
     clients:await(500)
     assert.equal(0, app:stop())
-    await("that all wait", function()
-      local counts, sum = clients:counts(), 0
-      for _, number in pairs(counts.answers) do sum = sum + number end
-      return counts.sent - sum == CLIENTS
-    end)
+    clients:await_stall()
     host:app(app_of("fresh"), { port = app.port })
     local counts = clients:await(1000)
     assert.is_true(counts.bodies.fresh >= CLIENTS)
-    only_answers(counts)
+    load.assert_only_answers(counts)
   end)
 
   it("keeps its prefixes and clients when the registrar dies", function()
@@ -85,7 +72,7 @@ describe("an app behind a host, under load,", function()
     sys.kill(host:children("registrar")[1], "KILL")
     host.server:await("registrar_died")
     app:await("host_found")
-    only_answers(clients:await(1000))
+    load.assert_only_answers(clients:await(1000))
   end)
 
   -- The process ids of the app's workers.
@@ -101,7 +88,7 @@ describe("an app behind a host, under load,", function()
     clients:await(500)
     kill_workers(app)
     app:await("worker_died")
-    only_answers(clients:await(1000))
+    load.assert_only_answers(clients:await(1000))
   end)
 
   it("may lose its worker: what may have been done is 502, and nothing else is lost", function()
@@ -114,7 +101,7 @@ describe("an app behind a host, under load,", function()
     assert.equal(0, counts.broken)
     assert.is_true((counts.answers["502"] or 0) <= CLIENTS)
     counts.answers["502"] = nil
-    only_answers(counts)
+    load.assert_only_answers(counts)
   end)
 
   it("may be killed, all of it, and be started again", function()
@@ -122,13 +109,9 @@ describe("an app behind a host, under load,", function()
     local clients = load.start({ port = app.port, clients = CLIENTS })
     clients:await(500)
     sys.kill(app.pid, "KILL") -- its workers go with it
-    await("that all wait", function()
-      local counts, sum = clients:counts(), 0
-      for _, number in pairs(counts.answers) do sum = sum + number end
-      return counts.sent - sum == CLIENTS
-    end)
+    clients:await_stall()
     host:app(app_of("b"), { port = app.port })
-    only_answers(clients:await(1000))
+    load.assert_only_answers(clients:await(1000))
   end)
 
   it("loses a worker of the host, and with it that worker's connections alone", function()

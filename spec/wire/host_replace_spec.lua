@@ -28,24 +28,6 @@ describe("moonquay host --replace", function()
     server.stop_all()
   end)
 
-  -- Another host, at the same place.
-  local function replace(options, ready)
-    local words = { "--socket", host.socket, "--state", host.state, "--workers", "2", "--no-dev",
-      "--replace" }
-    table.move(options or {}, 1, #(options or {}), #words + 1, words)
-    local fresh = server.start({ command = "host", bare = true, ready = false, options = words })
-    if ready ~= false then
-      fresh:await("started [^\n]*host at")
-    end
-    return fresh
-  end
-
-  local function only_answers(counts)
-    assert.equal(0, counts.broken)
-    assert.equal(0, counts.refused)
-    assert.same({ ["200"] = counts.answers["200"] }, counts.answers)
-  end
-
   local function get(port, path)
     local connection = client.connect("127.0.0.1", port, { deadline = 30 })
     connection:send(("GET %s HTTP/1.1\r\nHost: localhost\r\n\r\n"):format(path or "/"))
@@ -61,11 +43,11 @@ describe("moonquay host --replace", function()
     local old = host.server
     for _ = 1, 3 do
       kept:await(200)
-      local new = replace()
+      local new = host:replacement()
       assert.same({ exit = 0 }, old:wait(20))
       old = new
-      only_answers(kept:await(300))
-      only_answers(fresh:await(100))
+      load.assert_only_answers(kept:await(300))
+      load.assert_only_answers(fresh:await(100))
     end
     kept:stop()
     fresh:stop()
@@ -80,7 +62,7 @@ describe("moonquay host --replace", function()
     local connection = client.connect("127.0.0.1", app.port, { deadline = 30 })
     connection:send("GET /slow HTTP/1.1\r\nHost: localhost\r\n\r\n")
     connection:read_until("begun")
-    local new = replace()
+    local new = host:replacement()
     host.server:await("taken_over")
     assert.equal("ok", get(app.port))
     host.temp:write("gate", "")
@@ -92,7 +74,7 @@ describe("moonquay host --replace", function()
   it("keeps prefixes, queues and reservations", function()
     host:http("add urlacl url=http://localhost:8123/kept/ user=#12345")
     local app = host:app(APP, { options = { "--set", "request_queue_name=shop" } })
-    local new = replace()
+    local new = host:replacement()
     assert.same({ exit = 0 }, host.server:wait(20))
     app:await("host_found")
     local second = host:app("", { port = app.port, ready = false })
@@ -111,13 +93,13 @@ describe("moonquay host --replace", function()
     local app = host:app(APP)
     local clients = load.start({ port = app.port, clients = CLIENTS, fresh = true })
     clients:await(100)
-    local new = replace({ "--workers", "4" })
+    local new = host:replacement({ "--workers", "4" })
     assert.same({ exit = 0 }, host.server:wait(20))
-    only_answers(clients:await(200))
-    local last = replace({ "--workers", "1" })
+    load.assert_only_answers(clients:await(200))
+    local last = host:replacement({ "--workers", "1" })
     last:await("workers_kept")
     assert.same({ exit = 0 }, new:wait(20))
-    only_answers(clients:await(200))
+    load.assert_only_answers(clients:await(200))
   end)
 
   it("changes nothing when the new one cannot start", function()
@@ -125,33 +107,33 @@ describe("moonquay host --replace", function()
     local clients = load.start({ port = app.port, clients = CLIENTS })
     for _, case in ipairs({ { "--workers", "none" }, { "--user", "no-such-user" },
       { "--set", "tls=certificate=/nonexistent key=/nonexistent" } }) do
-      local new = replace(case, false)
+      local new = host:replacement(case, false)
       assert.equal(78, new:wait(20).exit)
       assert.equal(1, select(2, new:stderr():gsub("moonquay:", "")), new:stderr())
     end
-    only_answers(clients:await(200))
+    load.assert_only_answers(clients:await(200))
     assert.is_nil(host.server:wait(0))
     -- A program that comes now is served, and the place can still be taken.
     local other = host:app(APP, { prefix = "other", port = app.port })
     assert.equal("ok", get(app.port, "/other/"))
     other:stop()
-    replace()
+    host:replacement()
     assert.same({ exit = 0 }, host.server:wait(20))
-    only_answers(clients:await(200))
+    load.assert_only_answers(clients:await(200))
   end)
 
   it("changes nothing when the new one is killed on its way", function()
     local app = host:app(APP)
     local clients = load.start({ port = app.port, clients = CLIENTS })
     for _ = 1, 3 do
-      local new = replace(nil, false)
+      local new = host:replacement(nil, false)
       host.server:await("takeover_asked")
       new:signal("KILL")
       new:wait(10)
       await("the registrar", function()
         return #host:children("registrar") == 1 or host.server:stderr():find("taken_over")
       end)
-      only_answers(clients:await(100))
+      load.assert_only_answers(clients:await(100))
     end
     assert.is_nil(host.server:wait(0))
   end)
