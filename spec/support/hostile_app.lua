@@ -1,0 +1,156 @@
+--- A host with a good app and a bad one: scripts of spec/support/app_hostile.py are the bad one.
+-- Meanwhile the clients of the good one are to be answered, by the same processes, whose memory and
+-- descriptors stay below a bound.
+local assert = require("luassert")
+local await = require("spec.support.await")
+local hosts = require("spec.support.host")
+local json = require("moonquay.core").json
+local peer = require("spec.support.peer")
+local server = require("spec.support.server")
+
+local hostile_app = {}
+local Target = {}
+Target.__index = Target
+
+--- By so much a process of the host may grow while it is attacked: an app's links and answers that
+-- are on their way have their windows (256 KiB a stream, 1 MiB a link), a program its texts.
+hostile_app.MOST_BYTES = (server.sanitized and 96 or 32) << 20
+--- So many descriptors may stay behind: a link's that is about to be freed.
+hostile_app.MOST_DESCRIPTORS = 16
+
+--- Starts both; set: settings of the host.
+function hostile_app.start(options)
+  local self = setmetatable({}, Target)
+  self.host = hosts.start({ options = options, env = server.sanitized and {
+    ASAN_OPTIONS = "detect_leaks=1:abort_on_error=0:exitcode=99:quarantine_size_mb=4" } })
+  self.app = self.host:app([[app:get("/", function() return "good" end)]], { prefix = "good" })
+  self.client = self.app:connect({ deadline = 30 })
+  for _ = 1, 500 do -- what grows once has grown
+    self:good()
+  end
+  self.processes = self:pids()
+  return self
+end
+
+--- One request to the good app.
+function Target:good()
+  self.client:send("GET /good/ HTTP/1.1\r\nHost: localhost\r\n\r\n")
+  local response = self.client:response()
+  assert.same({ 200, "good" }, { response.status, response.body })
+end
+
+--- The processes of the host by name.
+function Target:pids()
+  local pids = { master = self.host.server.pid, registrar = self.host:children("registrar")[1] }
+  local workers = self.host:children("worker")
+  table.sort(workers)
+  for i, pid in ipairs(workers) do
+    pids["worker " .. i] = pid
+  end
+  return pids
+end
+
+local function resident_bytes(pid)
+  for line in io.lines(("/proc/%d/status"):format(pid)) do
+    local kib = line:match("^VmRSS:%s+(%d+) kB")
+    if kib then
+      return tonumber(kib) * 1024
+    end
+  end
+  error("no VmRSS of " .. pid)
+end
+
+local function descriptors(pid)
+  local list = assert(io.popen(("ls /proc/%d/fd | wc -l"):format(pid)))
+  local count = tonumber(list:read("a"))
+  list:close()
+  return count
+end
+
+local function each(pids, measure)
+  local seen = {}
+  for name, pid in pairs(pids) do
+    seen[name] = measure(pid)
+  end
+  return seen
+end
+
+-- How much each has grown at most since `before`.
+local function note_growth(self, most, before)
+  for name, pid in pairs(self.processes) do
+    most[name] = math.max(most[name] or 0, resident_bytes(pid) - before[name])
+  end
+end
+
+local function assert_bounded(most)
+  for name, bytes in pairs(most) do
+    assert(bytes <= hostile_app.MOST_BYTES, ("the %s has grown by %d bytes"):format(name, bytes))
+  end
+end
+
+function Target:start_script(script, wrap)
+  local argv = table.move(wrap or {}, 1, #(wrap or {}), 1, {})
+  for _, word in ipairs({ "env", "PYTHONPATH=spec/support", "/usr/bin/python3", "-B", "-c",
+    "from app_hostile import *\n" .. script, tostring(self.app.port), "clear",
+    self.host.socket }) do
+    argv[#argv + 1] = word
+  end
+  return peer.start(argv)
+end
+
+--- Runs a script to its end, and returns what it has told. options.wrap: words before the command;
+-- options.requests: the script goes on without end, and is ended when the good app has answered so
+-- many requests: then its lines are returned.
+function Target:attack(script, options)
+  options = options or {}
+  local bytes = each(self.processes, resident_bytes)
+  local before = each(self.processes, descriptors)
+  local most, served = {}, 0
+  local bad = self:start_script(script, options.wrap)
+  local result
+  repeat
+    self:good()
+    served = served + 1
+    note_growth(self, most, bytes)
+    result = bad:ended(0)
+  until result or served == options.requests
+  local told = bad.text[bad.out]
+  if not result then
+    bad:kill()
+  else
+    assert(result.exit == 0, result.stderr)
+    told = assert(json.decode(result.stdout:match("([^\n]*)\n$")), result.stdout)
+  end
+  self:good()
+  assert.same(self.processes, self:pids())
+  assert_bounded(most)
+  for name, pid in pairs(self.processes) do
+    await("the descriptors of the bad app to be closed by the " .. name, function()
+      return descriptors(pid) <= before[name] + hostile_app.MOST_DESCRIPTORS
+    end)
+  end
+  return told
+end
+
+--- Ends both, in good order.
+function Target:stop()
+  self.client:close()
+  assert.equal(0, self.app:stop())
+  assert.equal(0, self.host:stop())
+end
+
+--- That the sanitizers are content so far, and nothing has died.
+function Target:assert_well()
+  local text = self.host.server:stderr()
+  for _, sign in ipairs({ "registrar_died", "worker_died", "Sanitizer", "runtime error:",
+    "internal error" }) do
+    assert.is_nil(text:find(sign, 1, true), text:sub(-3000))
+  end
+end
+
+--- For teardown.
+function hostile_app.stop_all()
+  server.stop_all()
+end
+
+return hostile_app
