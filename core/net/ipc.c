@@ -8,8 +8,10 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/sockios.h>
 #include <poll.h>
 #include <stdint.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -199,6 +201,15 @@ int ipc_send(struct ipc_channel *channel, unsigned kind, unsigned value, struct 
         code = send_or_keep(channel, &header, span_of(text.at, IPC_DATAGRAM_BYTES), NULL, 0);
     header.kind = kind;
     return code < 0 ? code : send_or_keep(channel, &header, text, fds, fd_count);
+}
+
+size_t ipc_unread(const struct ipc_channel *channel)
+{
+    int bytes = 0;
+
+    if (channel->fd < 0 || ioctl(channel->fd, SIOCOUTQ, &bytes) < 0)
+        bytes = 0;
+    return (size_t)bytes + channel->waiting_bytes;
 }
 
 /* ---- watching ---- */

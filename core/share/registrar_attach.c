@@ -368,8 +368,7 @@ static void attached(struct program *program)
     buf_fini(&pairs);
     log_event(LOG_INFO, "app_attached", "process %d of user %u", (int)program->pid,
               (unsigned)program->caller.uid);
-    for (unsigned worker = 0; worker < CONTROL_WORKERS; worker++)
-        program_connect(program, worker, -1);
+    channels_want(program, -1, -1);
 }
 
 void attach_begin(struct program *program, const struct ipc_message *message)

@@ -1,8 +1,9 @@
 /*
  * What the files of the registrar share: registrar.c (its life, its questions to the master),
- * registrar_program.c (who is connected, what they say, their channels), registrar_attach.c (who
- * gets which queue), registrar_queue.c (queues and who serves them), registrar_state.c (what the
- * host remembers) and registrar_command.c (the commands of moonquay http).
+ * registrar_program.c (who is connected, what they say), registrar_channel.c (their channels),
+ * registrar_attach.c (who gets which queue), registrar_queue.c (queues and who serves them),
+ * registrar_state.c (what the host remembers) and registrar_command.c (the commands of moonquay
+ * http).
  */
 #ifndef SHARE_REGISTRAR_PRIV_H
 #define SHARE_REGISTRAR_PRIV_H
@@ -45,6 +46,15 @@ struct member {
     uint16_t column; /* the first of its workers'; consecutive */
 };
 
+/* Which channels a program is to get, and when. */
+struct channels {
+    uint8_t (*wanted)[HOST_SLOTS / 8]; /* by worker, a bit a slot; NULL: none ever was */
+    struct loop_alarm pause;
+    bool pauses;
+    unsigned given; /* since it was calm */
+    int64_t last_ms, pause_ms;
+};
+
 /* A connection to the control socket. */
 struct program {
     struct list node;
@@ -63,6 +73,7 @@ struct program {
     struct member members[CONTROL_APPS];
     bool serves[CONTROL_WORKERS];
     unsigned serving; /* workers */
+    struct channels channels;
 };
 
 enum question_kind {
@@ -141,12 +152,19 @@ void program_refuse(struct program *program, unsigned number, int exit_code, con
 /* Whether so many workers may serve so many apps. */
 bool program_seats_fit(const struct program *program, unsigned apps);
 
-/* Makes channels to one of its workers: for one slot of the host, or -1 for all. */
-void program_connect(struct program *program, unsigned worker, int only_slot);
 void program_end(struct program *program);
 
 /* Fits listener_accept_fn; the owner is the registrar. */
 void program_accept(void *owner, int fd, const struct net_addr *peer);
+
+/* ---- registrar_channel.c */
+
+void channels_init(struct program *program);
+void channels_fini(struct program *program);
+
+/* Channels between one of its workers and one slot of the host are made, soon; -1: all. Nothing
+ * while it is not attached, or the worker does not serve. */
+void channels_want(struct program *program, int only_worker, int only_slot);
 
 /* ---- registrar_attach.c */
 

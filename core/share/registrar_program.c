@@ -5,7 +5,6 @@
  */
 #include "share/registrar_priv.h"
 
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -41,75 +40,12 @@ void program_refuse(struct program *program, unsigned number, int exit_code, con
     buf_fini(&pairs);
 }
 
-/* ---- channels ---- */
-
-static void connect_one(struct program *program, unsigned app, unsigned worker, unsigned slot)
-{
-    struct registrar *registrar = program->registrar;
-    const struct member *member = &program->members[app];
-    unsigned place = host_queue_place(member->queue);
-    struct buf to_host = {0}, to_program = {0};
-    char process[24], most[24];
-    int ends[2];
-
-    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, ends) < 0) {
-        log_event(LOG_ERROR, "channel_failed", "%s", strerror(errno));
-        return;
-    }
-    snprintf(process, sizeof(process), "%llu", (unsigned long long)program->number);
-    snprintf(most, sizeof(most), "%lld", (long long)member->most_running);
-    pairs_add_number(&to_host, "slot", slot);
-    pairs_add(&to_host, "process", process);
-    pairs_add_number(&to_host, "worker", worker);
-    pairs_add(&to_host, "most", most);
-    pairs_add_number(&to_host, "column", (member->column + worker) % TALLY_PEERS);
-    pairs_add_number(&to_host, "credentials", member->gets_credentials);
-    pairs_add_number(&to_program, "app", app);
-    program_tell(program, CONTROL_CHANNEL, worker, buf_span(&to_program), &ends[0]);
-    registrar->parts.channel(registrar->parts.owner, place, buf_span(&to_host), ends[1]);
-    close(ends[0]);
-    close(ends[1]);
-    buf_fini(&to_host);
-    buf_fini(&to_program);
-}
-
-void program_connect(struct program *program, unsigned worker, int only_slot)
-{
-    if (!program->is_attached || !program->serves[worker])
-        return;
-    for (unsigned slot = 0; slot < HOST_SLOTS; slot++)
-        for (unsigned app = 0; app < program->app_count; app++)
-            if (program->registrar->slots[slot] && (only_slot < 0 || slot == (unsigned)only_slot))
-                connect_one(program, app, worker, slot);
-}
-
-void registrar_worker(struct registrar *registrar, unsigned slot)
-{
-    if (slot >= HOST_SLOTS)
-        return;
-    registrar->slots[slot] = true;
-    for (struct list *node = registrar->programs.next; node != &registrar->programs;
-         node = node->next)
-        for (unsigned worker = 0; worker < CONTROL_WORKERS; worker++)
-            program_connect(LIST_OWNER(node, struct program, node), worker, (int)slot);
-}
-
-void registrar_renew(struct registrar *registrar, uint64_t process, unsigned worker, unsigned slot)
-{
-    for (struct list *node = registrar->programs.next; node != &registrar->programs;
-         node = node->next) {
-        struct program *program = LIST_OWNER(node, struct program, node);
-
-        if (program->number == process && worker < CONTROL_WORKERS && slot < HOST_SLOTS)
-            program_connect(program, worker, (int)slot);
-    }
-}
-
 void program_end(struct program *program)
 {
     struct registrar *registrar = program->registrar;
 
     attach_end(program, true);
+    channels_fini(program);
     state_forget(registrar, program);
     for (struct list *node = registrar->questions.next; node != &registrar->questions;
          node = node->next)
@@ -228,7 +164,7 @@ static bool worker(struct program *program, const struct ipc_message *message)
     program->serving += *seat;
     if (!program_seats_fit(program, program->app_count))
         return false;
-    program_connect(program, message->value, -1);
+    channels_want(program, (int)message->value, -1);
     return true;
 }
 
@@ -335,6 +271,7 @@ void program_accept(void *owner, int fd, const struct net_addr *peer)
     list_init(&program->node);
     list_append(&registrar->programs, &program->node);
     registrar->program_count++;
+    channels_init(program);
     loop_alarm_init(&program->first, on_first);
     loop_alarm_start(registrar->parts.loop, &program->first, FIRST_SECONDS);
     ipc_open(&program->ipc, fd);

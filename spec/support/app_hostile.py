@@ -234,6 +234,24 @@ def answered(client):
     return int(got[9:12])
 
 
+def is_readable(client):
+    return bool(select.select([client], [], [], 0)[0])
+
+
+def well_behaved(links, client):
+    """Answers all that is asked on these links until this client has its answer; the status."""
+    limit = time.monotonic() + SECONDS
+    while not is_readable(client):
+        if time.monotonic() > limit:
+            raise TimeoutError("no answer")
+        select.select([client] + [link.socket for link in links if not link.ended], [], [], 1)
+        for link in links:
+            link.poll()
+            while link.asked and not link.ended:
+                link.send(head(link.asked.pop(), end=True))
+    return answered(client)
+
+
 def devices():
     """Descriptors of what is no regular file: a pipe, a device, a truncated file, a directory."""
     ends = os.pipe()

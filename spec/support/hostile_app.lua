@@ -112,6 +112,7 @@ function Target:attack(script, options)
     self:good()
     served = served + 1
     note_growth(self, most, bytes)
+    self.host.server:stderr() -- it must not wait for us to read its log
     result = bad:ended(0)
   until result or served == options.requests
   local told = bad.text[bad.out]

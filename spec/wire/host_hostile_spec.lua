@@ -150,4 +150,98 @@ tell(sent=sent, status=answered(client))]])
       assert.equal(0, told.status) -- broken off behind the interim ones
     end)
   end)
+
+  -- Each on a link of its own, on which the app was asked something: stream 1.
+  describe("breaks the rules", function()
+    for what, bytes in pairs({
+      ["random bytes"] = "os.urandom(100000)",
+      ["HTTP/1.1"] = 'b"HTTP/1.1 200 OK\\r\\nContent-Length: 2\\r\\n\\r\\nhi"',
+      ["an oversize frame"] = "frame(DATA, 0, 1, bytes(1 << 20))",
+      ["a frame that announces 16 MiB"] = 'b"\\xff\\xff\\xff" + bytes(100)',
+      ["the head of no stream"] = "head(99)",
+      ["the head of a stream of its own"] = "head(2)",
+      ["an answer on stream 0"] = "head(0)",
+      ["PUSH_PROMISE"] = 'frame(PUSH_PROMISE, END_HEADERS, 1, u32(2) + fields())',
+      ["CONTINUATION without an end"] =
+        'frame(HEADERS, 0, 1, b"") + frame(CONTINUATION, 0, 1, literal(b"a", b"b")) * 100000',
+      ["empty CONTINUATION without an end"] =
+        'frame(HEADERS, 0, 1, b"") + frame(CONTINUATION, 0, 1, b"") * 100000',
+      ["a DATA frame before a head"] = "data(1, bytes(1000))",
+      ["a bomb of fields"] = "frame(HEADERS, END_HEADERS, 1, "
+        .. "literal(b'a', b'b' * 4000, 0x40) + b'\\xbe' * 12000) * 50",
+      ["SETTINGS of a wrong length"] = "frame(SETTINGS, 0, 0, bytes(5))",
+      ["a window that overflows"] = "window_update(0, 0x7fffffff) * 2",
+      ["a window of nothing"] = "window_update(1, 0)",
+      ["a reset of no stream"] = "reset(77)",
+    }) do
+      it("with " .. what, function()
+        local told = target:attack(([[
+control = Control()
+control.serve()
+control.attach()
+links = control.links()
+client = ask()
+until(links, lambda: any(link.asked for link in links))
+link = next(link for link in links if link.asked)
+link.send(%s)
+if not link.ended:
+    link.socket.shutdown(socket.SHUT_WR)
+    link.rest()
+fresh = Link(control.channel()) # the next one takes over, and works
+links = [other for other in links if other is not link] + [fresh]
+tell(fresh=well_behaved(links, ask()), first=answered(client) if is_readable(client) else 0)]])
+          :format(bytes))
+        assert.equal(200, told.fresh)
+      end)
+    end
+  end)
+
+  -- Counted is what it is given while the good app answers so many requests. A host gives some at
+  -- once, then makes pauses that grow.
+  describe("is given no channels without end when it", function()
+    local REQUESTS, MOST = 3000, 200
+    local WORKERS_MOST = 64 + 3 * 2 * 256 -- what two workers of a host and all of an app's need
+
+    for what, step in pairs({
+      ["closes each at once"] = "control.channel().close()",
+      ["breaks each"] = 'Link(control.channel()).send(b"x" * 100)',
+      ["leaves each, and asks for others"] =
+        "Link(control.channel()).send(frame(GOAWAY, 0, 0, u32(0, 0)) * 100); control.serve()",
+      ["says that its worker was replaced"] = "control.channel().close(); control.serve()",
+      ["says so of many"] = "control.channel().close(); control.serve(count % 256)",
+    }) do
+      it(what, function()
+        local lines = target:attack(([[
+control = Control()
+control.serve()
+control.attach()
+count = 0
+while True:
+    %s
+    count += 1
+    print(count, flush=True)]]):format(step), { requests = REQUESTS })
+        local given = select(2, lines:gsub("\n", "\n"))
+        assert.is_true(given >= 2, lines)
+        local most = what == "says so of many" and WORKERS_MOST or MOST
+        assert.is_true(given <= most, given .. " channels")
+      end)
+    end
+
+    it("asks for them, and does not read that they come", function()
+      target:attack([[
+controls = []
+for i in range(20):
+    controls.append(Control())
+    controls[-1].serve()
+    controls[-1].attach("http://localhost:%d/evil/%d/" % (PORT, i))
+print("attached", flush=True)
+while True:
+    for control in controls:
+        try:
+            control.socket.setblocking(False)
+            control.serve()
+        except BlockingIOError:
+            pass]], { requests = REQUESTS })
+    end)
+  end)
 end)
