@@ -523,6 +523,24 @@ describe("registrar", function()
       assert.is_nil(value_of(reply.pairs, "wrong"))
     end)
 
+    it("and hears a refusal before what was asked earlier is in force", function()
+      open()
+      local program = registrar:program()
+      attach(program, { { "http://localhost:5001/" } })
+      for number, port in ipairs({ 5002, 5003 }) do
+        program:say(ASK, number, text_of({ { "app", "0" }, { "op", "listen" }, { "key", "" },
+          { "value", "http://localhost:" .. port .. "/" }, { "place", "" } }))
+      end
+      registrar:turn()
+      local asked = registrar:asked()
+      registrar:reply(asked[2].number, "the port is in use")
+      registrar:reply(asked[1].number, nil, "ok\0http://localhost:5002/\0")
+      registrar:turn()
+      local first, second = program:heard(), program:heard()
+      assert.same({ 2, "the port is in use" }, { first.number, value_of(first.pairs, "wrong") })
+      assert.same({ 1, "http://localhost:5002/" }, { second.number, value_of(second.pairs, "ok") })
+    end)
+
     it("and hears no more than so many that are not answered", function()
       for i = 1, 65 do
         program:say(ASK, i, text_of({ { "app", "0" }, { "op", "set" }, { "key", "enabled" },
