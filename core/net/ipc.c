@@ -327,6 +327,8 @@ static int receive_datagram(struct ipc_channel *channel, struct header *header,
     if (got < (ssize_t)sizeof(*header) || header->magic != MAGIC || header->version != VERSION ||
         (received.msg_flags & MSG_TRUNC))
         return ERR_INVALID;
+    if (header->kind == IPC_PIECE && got < (ssize_t)(sizeof(*header) + IPC_DATAGRAM_BYTES))
+        return ERR_INVALID; /* pieces are full: a message has a bounded number of them */
     buf_added(&channel->pieces, (size_t)got - sizeof(*header));
     return buf_len(&channel->pieces) > channel->text_most ? ERR_INVALID : 0;
 }

@@ -11,7 +11,7 @@ from h2_hostile import (ACK, DATA, END_HEADERS, END_STREAM, HEADERS, PING, PORT,
 
 MAGIC, VERSION, PIECE = 0x4d51, 3, 1
 ATTACH, WORKER, ASK, DETACH, REPLY, CHANNEL, COMMAND = range(2, 9)
-PREFACE_BYTES = 24
+PREFACE_BYTES, PIECE_BYTES = 24, 32768
 PATH = sys.argv[3]
 PREFIX = "http://localhost:%d/evil/" % PORT
 
@@ -29,8 +29,8 @@ class Control:
 
     def __init__(self):
         self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self.socket.connect(PATH) # which waits, unlike one with a time-out
         self.socket.settimeout(SECONDS)
-        self.socket.connect(PATH)
         self.channels = []
 
     def send(self, datagram, fds=()):
@@ -43,7 +43,11 @@ class Control:
             return False
 
     def say(self, kind, value=0, pairs=()):
-        return self.send(message(kind, value, texts(pairs)))
+        text = texts(pairs)
+        while len(text) > PIECE_BYTES:
+            self.send(message(PIECE, value, text[:PIECE_BYTES]))
+            text = text[PIECE_BYTES:]
+        return self.send(message(kind, value, text))
 
     def hear(self):
         """The next message, (kind, value, {key: value}, [socket]); None at the end."""

@@ -7,10 +7,16 @@ local hosts = require("spec.support.host")
 local json = require("moonquay.core").json
 local peer = require("spec.support.peer")
 local server = require("spec.support.server")
+local sys = require("moonquay.probe").sys
+local temp = require("spec.support.temp")
 
 local hostile_app = {}
 local Target = {}
 Target.__index = Target
+
+--- Words before the command of another user.
+hostile_app.STRANGER = 12345
+hostile_app.SETPRIV = { "setpriv", "--reuid", "12345", "--regid", "12345", "--clear-groups" }
 
 --- By so much a process of the host may grow while it is attacked: an app's links and answers that
 -- are on their way have their windows (256 KiB a stream, 1 MiB a link), a program its texts.
@@ -18,12 +24,27 @@ hostile_app.MOST_BYTES = (server.sanitized and 96 or 32) << 20
 --- So many descriptors may stay behind: a link's that is about to be freed.
 hostile_app.MOST_DESCRIPTORS = 16
 
---- Starts both; set: settings of the host.
+-- A copy of the scripts that every user may read, as the host's socket is everybody's.
+local function readable_scripts(host)
+  local dir = temp.dir()
+  for _, name in ipairs({ "app_hostile.py", "h2_hostile.py" }) do
+    local file = assert(io.open("spec/support/" .. name))
+    dir:write(name, file:read("a"))
+    file:close()
+    sys.chmod(dir.path .. "/" .. name, "0644")
+  end
+  sys.chmod(dir.path, "0755")
+  sys.chmod(host.temp.path, "0711")
+  return dir
+end
+
+--- Starts both; options: words of the host's command line.
 function hostile_app.start(options)
-  local self = setmetatable({}, Target)
+  local self = setmetatable({ events = {} }, Target)
   self.host = hosts.start({ options = options, env = server.sanitized and {
     ASAN_OPTIONS = "detect_leaks=1:abort_on_error=0:exitcode=99:quarantine_size_mb=4" } })
   self.app = self.host:app([[app:get("/", function() return "good" end)]], { prefix = "good" })
+  self.scripts = readable_scripts(self.host)
   self.client = self.app:connect({ deadline = 30 })
   for _ = 1, 500 do -- what grows once has grown
     self:good()
@@ -37,6 +58,19 @@ function Target:good()
   self.client:send("GET /good/ HTTP/1.1\r\nHost: localhost\r\n\r\n")
   local response = self.client:response()
   assert.same({ 200, "good" }, { response.status, response.body })
+end
+
+--- Reads the host's log, so that it need not wait for us, and counts events of the control socket.
+function Target:read_log()
+  local text = self.host.server:stderr()
+  self.host.server.text.stderr = ""
+  for _, sign in ipairs({ "registrar_died", "worker_died", "Sanitizer", "runtime error:",
+    "internal error" }) do
+    assert.is_nil(text:find(sign, 1, true), text:sub(-3000))
+  end
+  for event in text:gmatch(" (control_%l+) ") do
+    self.events[event] = (self.events[event] or 0) + 1
+  end
 end
 
 --- The processes of the host by name.
@@ -88,9 +122,10 @@ local function assert_bounded(most)
   end
 end
 
-function Target:start_script(script, wrap)
-  local argv = table.move(wrap or {}, 1, #(wrap or {}), 1, {})
-  for _, word in ipairs({ "env", "PYTHONPATH=spec/support", "/usr/bin/python3", "-B", "-c",
+-- Scripts are another user's where we may say so.
+local function start_script(self, script)
+  local argv = sys.geteuid() == 0 and { table.unpack(hostile_app.SETPRIV) } or {}
+  for _, word in ipairs({ "env", "PYTHONPATH=" .. self.scripts.path, "/usr/bin/python3", "-B", "-c",
     "from app_hostile import *\n" .. script, tostring(self.app.port), "clear",
     self.host.socket }) do
     argv[#argv + 1] = word
@@ -98,21 +133,24 @@ function Target:start_script(script, wrap)
   return peer.start(argv)
 end
 
---- Runs a script to its end, and returns what it has told. options.wrap: words before the command;
+--- Runs a script to its end, and returns what it has told.
 -- options.requests: the script goes on without end, and is ended when the good app has answered so
--- many requests: then its lines are returned.
+-- many requests: then its lines are returned. options.beside: called now and then meanwhile.
 function Target:attack(script, options)
   options = options or {}
   local bytes = each(self.processes, resident_bytes)
   local before = each(self.processes, descriptors)
   local most, served = {}, 0
-  local bad = self:start_script(script, options.wrap)
+  local bad = start_script(self, script)
   local result
   repeat
     self:good()
     served = served + 1
     note_growth(self, most, bytes)
-    self.host.server:stderr() -- it must not wait for us to read its log
+    self:read_log()
+    if options.beside and served % 100 == 1 then
+      options.beside()
+    end
     result = bad:ended(0)
   until result or served == options.requests
   local told = bad.text[bad.out]
@@ -135,18 +173,18 @@ end
 
 --- Ends both, in good order.
 function Target:stop()
+  self:read_log()
   self.client:close()
+  self.scripts:remove()
   assert.equal(0, self.app:stop())
   assert.equal(0, self.host:stop())
 end
 
---- That the sanitizers are content so far, and nothing has died.
-function Target:assert_well()
-  local text = self.host.server:stderr()
-  for _, sign in ipairs({ "registrar_died", "worker_died", "Sanitizer", "runtime error:",
-    "internal error" }) do
-    assert.is_nil(text:find(sign, 1, true), text:sub(-3000))
-  end
+--- That another user's command is answered.
+function Target:command()
+  local result = server.run({ "http", "show", "urlacl",
+    env = { MOONQUAY_HOST = self.host.socket } })
+  assert.equal(0, result.status, result.stderr)
 end
 
 --- For teardown.

@@ -9,7 +9,6 @@ describe("behind a host, an app that", function()
   end)
 
   teardown(function()
-    target:assert_well()
     target:stop()
     hostile.stop_all()
   end)

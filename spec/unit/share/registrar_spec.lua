@@ -4,7 +4,7 @@ local probe = require("moonquay.probe")
 local new_registrar = probe.registrar.registrar
 local sys, temp = probe.sys, require("spec.support.temp")
 
-local ATTACH, WORKER, ASK, DETACH, REPLY, CHANNEL = 2, 3, 4, 5, 6, 7
+local ATTACH, WORKER, ASK, DETACH, REPLY, CHANNEL, COMMAND = 2, 3, 4, 5, 6, 7, 8
 local US, STRANGER = sys.geteuid(), 12345
 
 local function text_of(pairs_list)
@@ -525,7 +525,7 @@ describe("registrar", function()
 
     it("and hears a refusal before what was asked earlier is in force", function()
       open()
-      local program = registrar:program()
+      program = registrar:program()
       attach(program, { { "http://localhost:5001/" } })
       for number, port in ipairs({ 5002, 5003 }) do
         program:say(ASK, number, text_of({ { "app", "0" }, { "op", "listen" }, { "key", "" },
@@ -557,7 +557,6 @@ describe("registrar", function()
   end)
 
   describe("performs commands", function()
-    local COMMAND = 8
     local json = require("moonquay.core").json
 
     -- The reply to a command of words; the master agrees unless wrong says why not.
@@ -839,6 +838,67 @@ describe("registrar", function()
     assert.same({ "http://localhost:5003/" }, values_of(reply.pairs, "0:+"))
   end)
 
+  describe("bounds what one user has:", function()
+    local most = US == 0 and STRANGER or US
+
+    -- So many prefixes from this number on; each on a port of its own, or all on one.
+    local function many(from, how_many, form)
+      local list = {}
+      for i = 1, how_many do
+        list[i] = form:format(from + i)
+      end
+      return list
+    end
+
+    local function why_not(program, prefixes)
+      program:say(ATTACH, 7, wish({ prefixes }))
+      registrar:turn()
+      local said = program:heard()
+      return said and value_of(said.pairs, "wrong")
+    end
+
+    before_each(function()
+      open(US + 1)
+    end)
+
+    it("prefixes, those that are asked for too", function()
+      if US ~= 0 then open() end
+      local form = "http://localhost:5001/%d/"
+      local bound = US == 0 and 1024 or 4096
+      assert.truthy(why_not(registrar:program(most), many(0, bound + 1, form)):find("prefixes"))
+      local first = registrar:program(most)
+      assert.is_nil(why_not(first, many(0, bound, form)))
+      if US == 0 then
+        local second = registrar:program(most)
+        assert.truthy(why_not(second, many(5000, 1, form)):find("prefixes"))
+        agree()
+        assert.truthy(why_not(second, many(5000, 1, form)):find("prefixes"))
+        assert.is_nil(why_not(registrar:program(STRANGER + 1), many(5000, 1, form)))
+      end
+    end)
+
+    if US == 0 then
+      it("ports, those that are asked for too", function()
+        local form = "http://localhost:%d/"
+        assert.truthy(why_not(registrar:program(most), many(5000, 65, form)):find("ports"))
+        local first, second = registrar:program(most), registrar:program(most)
+        assert.is_nil(why_not(first, many(5000, 32, form)))
+        assert.truthy(why_not(second, many(6000, 33, form)):find("ports"))
+        assert.is_nil(why_not(second, many(6000, 32, form)))
+        agree()
+        for number, port in ipairs({ 5001, 7000 }) do
+          first:heard()
+          first:say(ASK, number, text_of({ { "app", "0" }, { "op", "listen" }, { "key", "" },
+            { "value", ("http://localhost:%d/more/"):format(port) }, { "place", "" } }))
+          registrar:turn()
+        end
+        assert.equal(1, #registrar:asked())
+        assert.truthy(value_of(first:heard().pairs, "wrong"):find("ports"))
+        assert.is_nil(why_not(registrar:program(0), many(8000, 200, form)))
+      end)
+    end
+  end)
+
   if US == 0 then
     it("leaves places for other users", function()
       open()
@@ -970,12 +1030,49 @@ describe("registrar", function()
     it("more text than a program may say", function()
       open()
       local bad = registrar:program()
-      local piece = string.pack("<I2 I2 I4 I4", 0x4d51, 3, 1, 0) .. ("x"):rep(32000)
+      local piece = string.pack("<I2 I2 I4 I4", 0x4d51, 3, 1, 0) .. ("x"):rep(32768)
+      local pieces = 0
       for _ = 1, 200 do
         if bad:raw(piece) < 0 then break end
+        pieces = pieces + 1
         registrar:turn()
       end
       assert.is_false(bad:heard())
+      assert.is_true(pieces > 100, pieces)
+    end)
+
+    it("pieces of a message that are small: there would be no end of them", function()
+      open()
+      for _, size in ipairs({ 0, 1, 32767 }) do
+        local bad = registrar:program()
+        bad:raw(string.pack("<I2 I2 I4 I4", 0x4d51, 3, 1, 0) .. ("x"):rep(size))
+        registrar:turn()
+        assert.is_false(bad:heard())
+      end
+    end)
+
+    it("many programs of a user that end no message", function()
+      open()
+      local piece = string.pack("<I2 I2 I4 I4", 0x4d51, 3, 1, 0) .. ("x"):rep(32768)
+      local programs, kept = {}, 0
+      for i = 1, 20 do
+        local program = registrar:program()
+        programs[i] = program
+        program:say(COMMAND, 1, text_of({ { "verb", "show" }, { "noun", "urlacl" } }))
+        registrar:turn()
+        for _ = 1, 60 do
+          program:raw(piece)
+          registrar:turn()
+        end
+        program:heard()
+        local is_kept = program:heard() ~= false
+        assert.is_true(is_kept or i > 5)
+        kept = kept + (is_kept and 1 or 0)
+      end
+      assert.equal(20, #programs)
+      assert.equal(8, kept) -- 8 times 60 pieces are less than 16 MiB, 9 times are more
+      assert.is_nil(value_of(attach(registrar:program(), { { "http://localhost:5001/" } }).pairs,
+        "wrong"))
     end)
   end)
 end)
