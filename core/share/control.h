@@ -68,7 +68,9 @@ enum control_kind {
     CONTROL_COMMAND,
 };
 
-/* Connects to a host's socket: a descriptor, non-blocking, or an error. */
-int control_dial(const char *path);
+/* Connects to a host's socket: a descriptor, non-blocking, or an error; ERR_AGAIN when others have
+ * so many connections on their way that it is not taken in wait_ms. */
+#define CONTROL_DIAL_MS 5000
+int control_dial(const char *path, unsigned wait_ms);
 
 #endif
