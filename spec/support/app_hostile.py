@@ -6,8 +6,9 @@ import array
 import os
 
 from h2_hostile import *  # noqa: F401,F403: scripts use all of it
-from h2_hostile import (ACK, DATA, END_HEADERS, END_STREAM, HEADERS, PING, PORT, RST_STREAM, SECONDS,
-                        SETTINGS, frame, json, literal, select, settings, socket, struct, sys, time)
+from h2_hostile import (ACK, END_HEADERS, END_STREAM, HEADERS, PING, PORT, RST_STREAM, SECONDS,
+                        SETTINGS, Peer, frame, ids, json, literal, request, reset, select, settings,
+                        socket, struct, sys, time)
 
 MAGIC, VERSION, PIECE = 0x4d51, 3, 1
 ATTACH, WORKER, ASK, DETACH, REPLY, CHANNEL, COMMAND = range(2, 9)
@@ -236,6 +237,26 @@ def answered(client):
             return 0
         got += piece
     return int(got[9:12])
+
+
+def cancel_by_h1(path, begun):
+    """5,000 requests of clients that leave; begun() waits until the last 100 have begun."""
+    for _ in range(50):
+        clients = [ask(path) for _ in range(100)]
+        begun()
+        for client in clients:
+            leave(client)
+
+
+def cancel_by_h2(path, begun):
+    """Likewise, with RST_STREAM, 100 of a connection."""
+    for _ in range(50):
+        peer = Peer()
+        peer.send(*[request(stream, path) for stream in ids(100)])
+        begun()
+        peer.send(*[reset(stream) for stream in ids(100)])
+        peer.settle()
+        leave(peer.socket)
 
 
 def is_readable(client):

@@ -38,12 +38,16 @@ local function readable_scripts(host)
   return dir
 end
 
---- Starts both; options: words of the host's command line.
+--- Starts both. options: workers (2), options (words) of the host; app: more handlers of the good
+-- one.
 function hostile_app.start(options)
+  options = options or {}
   local self = setmetatable({ events = {} }, Target)
-  self.host = hosts.start({ options = options, env = server.sanitized and {
-    ASAN_OPTIONS = "detect_leaks=1:abort_on_error=0:exitcode=99:quarantine_size_mb=4" } })
-  self.app = self.host:app([[app:get("/", function() return "good" end)]], { prefix = "good" })
+  self.host = hosts.start({ workers = options.workers, options = options.options,
+    env = server.sanitized and {
+      ASAN_OPTIONS = "detect_leaks=1:abort_on_error=0:exitcode=99:quarantine_size_mb=4" } })
+  self.app = self.host:app([[app:get("/", function() return "good" end)]] .. "\n"
+    .. (options.app or ""), { prefix = "good" })
   self.scripts = readable_scripts(self.host)
   self.client = self.app:connect({ deadline = 30 })
   for _ = 1, 500 do -- what grows once has grown
@@ -60,7 +64,7 @@ function Target:good()
   assert.same({ 200, "good" }, { response.status, response.body })
 end
 
---- Reads the host's log, so that it need not wait for us, and counts events of the control socket.
+--- Reads the host's log, so that it need not wait for us, and counts its events.
 function Target:read_log()
   local text = self.host.server:stderr()
   self.host.server.text.stderr = ""
@@ -68,7 +72,7 @@ function Target:read_log()
     "internal error" }) do
     assert.is_nil(text:find(sign, 1, true), text:sub(-3000))
   end
-  for event in text:gmatch(" (control_%l+) ") do
+  for event in text:gmatch(" (%l+_%l[%l_]*) process=") do
     self.events[event] = (self.events[event] or 0) + 1
   end
 end
