@@ -69,7 +69,9 @@ static int on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame
     client->current = call;
     if (call == NULL || call->arena == NULL)
         return 0;
-    call->head_bytes = call->field_count = 0;
+    if (call->head_done)
+        call->head_bytes = 0; /* else interim heads count too: there is no end of them */
+    call->field_count = 0;
     call->status = call->head_done ? call->status : 0;
     fields_init(call->head_done ? call->trailers : call->fields, call->arena);
     return 0;

@@ -18,8 +18,9 @@ struct h2_client_limits {
     uint32_t max_concurrent_calls; /* ours; the peer's SETTINGS may allow fewer */
     uint32_t stream_window_bytes;  /* of a response's content, on its way or unread */
     uint32_t header_table_bytes;   /* HPACK's table, in both directions */
-    uint32_t max_head_bytes;       /* of a response's field section, 32 a line counted: more resets
-                                      the stream, and never ends the session */
+    uint32_t max_head_bytes;       /* of a response's head, with all interim ones before it, and of
+                                      its trailers, 32 a line counted: more resets the stream, and
+                                      never ends the session */
     uint32_t max_fields;
     uint32_t most_stream_id; /* behind it the session is worn; 0: 2^30. Lower for specs */
 };

@@ -8,8 +8,10 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/sockios.h>
 #include <poll.h>
 #include <stdint.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -201,6 +203,15 @@ int ipc_send(struct ipc_channel *channel, unsigned kind, unsigned value, struct 
     return code < 0 ? code : send_or_keep(channel, &header, text, fds, fd_count);
 }
 
+size_t ipc_unread(const struct ipc_channel *channel)
+{
+    int bytes = 0;
+
+    if (channel->fd < 0 || ioctl(channel->fd, SIOCOUTQ, &bytes) < 0)
+        bytes = 0;
+    return (size_t)bytes + channel->waiting_bytes;
+}
+
 /* ---- watching ---- */
 
 static void on_ready(struct loop_io *io, int events)
@@ -316,6 +327,8 @@ static int receive_datagram(struct ipc_channel *channel, struct header *header,
     if (got < (ssize_t)sizeof(*header) || header->magic != MAGIC || header->version != VERSION ||
         (received.msg_flags & MSG_TRUNC))
         return ERR_INVALID;
+    if (header->kind == IPC_PIECE && got < (ssize_t)(sizeof(*header) + IPC_DATAGRAM_BYTES))
+        return ERR_INVALID; /* pieces are full: a message has a bounded number of them */
     buf_added(&channel->pieces, (size_t)got - sizeof(*header));
     return buf_len(&channel->pieces) > channel->text_most ? ERR_INVALID : 0;
 }

@@ -77,6 +77,10 @@ void ipc_close(struct ipc_channel *channel);
 int ipc_send(struct ipc_channel *channel, unsigned kind, unsigned value, struct span text,
              const int *fds, unsigned fd_count);
 
+/* What was sent and the other end has not read, as the kernel counts it, and what waits to be sent.
+ */
+size_t ipc_unread(const struct ipc_channel *channel);
+
 /* 0, ERR_AGAIN when there is none, ERR_CLOSED at the end, ERR_INVALID for what is no message of
  * this version. Fills message, which ipc_message_fini empties. */
 int ipc_receive(struct ipc_channel *channel, struct ipc_message *message);

@@ -128,7 +128,7 @@ static int ask(struct http *http, const char *where, struct ipc_message *reply)
 {
     struct ipc_channel channel;
     struct buf pairs = {0};
-    int fd = control_dial(where), code;
+    int fd = control_dial(where, CONTROL_DIAL_MS), code;
 
     if (fd < 0)
         return no_host(http, where, fd);

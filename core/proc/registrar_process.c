@@ -42,9 +42,16 @@ static void on_ask(void *owner, unsigned number, struct span pairs)
     tell(owner, IPC_ASK, number, pairs, NULL);
 }
 
+/* Too many descriptors of ours on their way (unix(7), ETOOMANYREFS) are no reason to end. */
 static void on_channel(void *owner, unsigned app, struct span pairs, int fd)
 {
-    tell(owner, IPC_CHANNEL, app, pairs, &fd);
+    struct process *process = owner;
+    int code = ipc_send(&process->ipc, IPC_CHANNEL, app, pairs, &fd, 1);
+
+    if (code == ERR_RESET)
+        _exit(EXIT_INTERNAL);
+    if (code < 0)
+        log_event(LOG_ERROR, "channel_failed", "%s", err_message(code));
 }
 
 static unsigned number_of(struct span pairs, const char *key)

@@ -56,9 +56,9 @@ static void say_attach(struct attachment *attachment)
 
 static void on_message(struct ipc_channel *channel);
 
-static int connect_to(struct attachment *attachment)
+static int connect_to(struct attachment *attachment, unsigned wait_ms)
 {
-    int fd = control_dial(attachment->parts.path);
+    int fd = control_dial(attachment->parts.path, wait_ms);
 
     if (fd < 0)
         return fd;
@@ -81,7 +81,7 @@ static void on_again(struct loop_alarm *alarm)
 {
     struct attachment *attachment = LIST_OWNER(alarm, struct attachment, again);
 
-    if (connect_to(attachment) < 0)
+    if (connect_to(attachment, 0) < 0)
         try_later(attachment);
 }
 
@@ -95,7 +95,7 @@ int attachment_open(struct attachment **made, const struct attachment_parts *par
     attachment->ipc.fd = -1;
     attachment->pause = FIRST_PAUSE;
     loop_alarm_init(&attachment->again, on_again);
-    code = connect_to(attachment);
+    code = connect_to(attachment, CONTROL_DIAL_MS);
     if (code < 0) {
         mem_free(attachment);
         return err_set(text, EXIT_PORT_IN_USE, ERR_NOT_FOUND, "no host answers at %s: %s",

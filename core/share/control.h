@@ -16,6 +16,9 @@
 #define CONTROL_NAME_BYTES     512u       /* of an app's name */
 #define CONTROL_QUESTIONS      64u /* changes and commands of a program that are not answered yet */
 #define CONTROL_USER_APPS      32u /* of one user, but for root and the host's own */
+#define CONTROL_PREFIXES       4096u      /* of one attached process */
+#define CONTROL_USER_PREFIXES  1024u      /* of one user, but for root and the host's own */
+#define CONTROL_USER_PORTS     64u        /* likewise: an address or two each, of 512 */
 #define CONTROL_SEATS          1024u      /* workers times apps of one attached process */
 #define CONTROL_DOCUMENT_BYTES (3u << 20) /* of a command's document */
 #define CONTROL_SOCKET_NAME    "host.sock"
@@ -65,7 +68,9 @@ enum control_kind {
     CONTROL_COMMAND,
 };
 
-/* Connects to a host's socket: a descriptor, non-blocking, or an error. */
-int control_dial(const char *path);
+/* Connects to a host's socket: a descriptor, non-blocking, or an error; ERR_AGAIN when others have
+ * so many connections on their way that it is not taken in wait_ms. */
+#define CONTROL_DIAL_MS 5000
+int control_dial(const char *path, unsigned wait_ms);
 
 #endif

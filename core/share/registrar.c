@@ -1,6 +1,7 @@
 /*
- * The registrar's life, what it asks the master and what that answers. Questions are answered in
- * their order, so that a list is all that has to be remembered of them.
+ * The registrar's life, what it asks the master and what that answers. What is done is answered in
+ * the order of the questions; what is refused is answered at once, and so before others that wait
+ * until all workers have confirmed them.
  */
 #include "share/registrar_priv.h"
 
@@ -94,10 +95,15 @@ static void changed(struct registrar *registrar, const struct question *question
 void registrar_replied(struct registrar *registrar, unsigned number, const char *wrong,
                        struct span result)
 {
-    struct list *node = list_take(&registrar->questions);
-    struct question *question = node ? LIST_OWNER(node, struct question, node) : NULL;
+    struct list *node = registrar->questions.next;
+    struct question *question;
 
-    CHECK(question && question->number == number);
+    while (node != &registrar->questions &&
+           LIST_OWNER(node, struct question, node)->number != number)
+        node = node->next;
+    CHECK(node != &registrar->questions);
+    question = LIST_OWNER(node, struct question, node);
+    list_remove(node);
     if (question->kind == QUESTION_OPEN)
         attach_opened(registrar, question, wrong, result);
     else if (question->kind == QUESTION_STATE)

@@ -77,8 +77,8 @@ static bool is_of(const char *key, unsigned number, const char *what)
     return strcmp(key, name) == 0 || (what[0] == 's' && strncmp(key, name, (size_t)length) == 0);
 }
 
-int attach_judge(struct program *program, const char *prefix, struct host_queue **owner,
-                 struct err_text *text)
+int attach_judge(struct program *program, struct quota *quota, const char *prefix,
+                 struct host_queue **owner, struct err_text *text)
 {
     struct url_prefix parsed;
     int code = url_prefix_parse(&parsed, span_str(prefix), text);
@@ -87,6 +87,8 @@ int attach_judge(struct program *program, const char *prefix, struct host_queue 
         return code;
     *owner = parsed.port ? host_queue_of_prefix(program->registrar, parsed.canonical) : NULL;
     code = may_register(program, &parsed, text);
+    if (code == 0 && *owner == NULL)
+        code = quota_take(quota, &parsed, text);
     url_prefix_fini(&parsed);
     return code;
 }
@@ -109,8 +111,8 @@ static bool is_orphan_of(const struct host_queue *queue, const struct program *p
 
 /* Looks at the prefixes of one app, which are for this queue; for NULL one that its user has left
  * behind may be taken over, and is then *queue. */
-static int judge_prefixes(struct program *program, unsigned number, struct host_queue **queue,
-                          struct err_text *text)
+static int judge_prefixes(struct program *program, struct quota *quota, unsigned number,
+                          struct host_queue **queue, struct err_text *text)
 {
     struct span wish = buf_span(&program->wish);
     bool is_new = *queue == NULL;
@@ -122,7 +124,7 @@ static int judge_prefixes(struct program *program, unsigned number, struct host_
 
         if (!is_of(key, number, "+"))
             continue;
-        code = attach_judge(program, value, &owner, text);
+        code = attach_judge(program, quota, value, &owner, text);
         if (code < 0 || owner == NULL || owner == *queue)
             continue;
         if (!is_orphan_of(owner, program))
@@ -183,7 +185,8 @@ static int judge_named(const struct program *program, unsigned number, enum mode
 }
 
 /* The queue that this app is to serve, a fresh place if need be; NULL and why. */
-static struct host_queue *choose(struct program *program, unsigned number, struct err_text *text)
+static struct host_queue *choose(struct program *program, struct quota *quota, unsigned number,
+                                 struct err_text *text)
 {
     struct span wish = buf_span(&program->wish);
     const char *name = find(wish, number, "set:request_queue_name");
@@ -199,7 +202,7 @@ static struct host_queue *choose(struct program *program, unsigned number, struc
         return NULL;
     if (mode == MODE_ATTACH)
         return queue;
-    if (judge_prefixes(program, number, &queue, text) < 0)
+    if (judge_prefixes(program, quota, number, &queue, text) < 0)
         return NULL;
     return queue ? queue : host_queue_free_place(program->registrar, &program->caller, text);
 }
@@ -368,14 +371,14 @@ static void attached(struct program *program)
     buf_fini(&pairs);
     log_event(LOG_INFO, "app_attached", "process %d of user %u", (int)program->pid,
               (unsigned)program->caller.uid);
-    for (unsigned worker = 0; worker < CONTROL_WORKERS; worker++)
-        program_connect(program, worker, -1);
+    channels_want(program, -1, -1);
 }
 
 void attach_begin(struct program *program, const struct ipc_message *message)
 {
     const char *version = pairs_find(buf_span(&message->text), "version");
     struct err_text text = {0};
+    struct quota quota;
     int count;
 
     if (program->app_count > 0) {
@@ -392,8 +395,11 @@ void attach_begin(struct program *program, const struct ipc_message *message)
     program->attach_number = message->value;
     program->attaches++;
     count = count_apps(program, &text);
+    quota_begin(&quota, program);
+    program->wished_prefixes = 0 - quota.prefixes;
+    program->wished_ports = 0 - quota.ports;
     for (unsigned i = 0; count > 0 && i < (unsigned)count; i++) {
-        struct host_queue *queue = choose(program, i, &text);
+        struct host_queue *queue = choose(program, &quota, i, &text);
 
         if (queue == NULL) {
             attach_end(program, true); /* what was taken over waits on for its next owner */
@@ -403,6 +409,9 @@ void attach_begin(struct program *program, const struct ipc_message *message)
         program->app_count = i + 1;
         join(program, i, queue);
     }
+    program->wished_prefixes += quota.prefixes;
+    program->wished_ports += quota.ports;
+    buf_fini(&program->wish);
     if (count < 0)
         program_refuse(program, message->value, text.exit_code, text.text);
     else if (!is_waiting(program->registrar, program))

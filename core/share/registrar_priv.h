@@ -1,8 +1,10 @@
 /*
  * What the files of the registrar share: registrar.c (its life, its questions to the master),
- * registrar_program.c (who is connected, what they say, their channels), registrar_attach.c (who
- * gets which queue), registrar_queue.c (queues and who serves them), registrar_state.c (what the
- * host remembers) and registrar_command.c (the commands of moonquay http).
+ * registrar_program.c (who is connected, what they say), registrar_channel.c (their channels),
+ * registrar_attach.c (who gets which queue), registrar_quota.c
+ * (how much of everything), registrar_queue.c (queues and who serves them),
+ * registrar_state.c (what the host remembers) and registrar_command.c (the commands of moonquay
+ * http).
  */
 #ifndef SHARE_REGISTRAR_PRIV_H
 #define SHARE_REGISTRAR_PRIV_H
@@ -45,24 +47,35 @@ struct member {
     uint16_t column; /* the first of its workers'; consecutive */
 };
 
+/* Which channels a program is to get, and when. */
+struct channels {
+    uint8_t (*wanted)[HOST_SLOTS / 8]; /* by worker, a bit a slot; NULL: none ever was */
+    struct loop_alarm pause;
+    bool pauses;
+    unsigned given; /* since it was calm */
+    int64_t last_ms, pause_ms;
+};
+
 /* A connection to the control socket. */
 struct program {
     struct list node;
     struct registrar *registrar;
-    struct ipc_channel ipc; /* fd -1: it has left, and something is still asked for it */
-    struct loop_alarm first;
+    struct ipc_channel ipc;    /* fd -1: it has left, and something is still asked for it */
+    struct loop_alarm unheard; /* it says nothing */
     struct caller caller;
     pid_t pid;
     uint64_t number;
-    bool is_attached, was_heard;
-    unsigned attach_number; /* of its CONTROL_ATTACH */
-    unsigned attaches;      /* how many there were: tells the answers to one from the next one's */
-    unsigned questions;     /* of CONTROL_ASK and CONTROL_COMMAND, not answered yet */
-    struct buf wish;        /* the text of that */
+    bool is_attached, is_awaited; /* the alarm runs */
+    unsigned attach_number;       /* of its CONTROL_ATTACH */
+    unsigned attaches;  /* how many there were: tells the answers to one from the next one's */
+    unsigned questions; /* of CONTROL_ASK and CONTROL_COMMAND, not answered yet */
+    struct buf wish;    /* the text of that */
+    unsigned wished_prefixes, wished_ports; /* new ones in it */
     unsigned app_count;
     struct member members[CONTROL_APPS];
     bool serves[CONTROL_WORKERS];
     unsigned serving; /* workers */
+    struct channels channels;
 };
 
 enum question_kind {
@@ -75,7 +88,7 @@ enum question_kind {
     QUESTION_COMMAND,
 };
 
-/* What the master has been asked, in order. */
+/* What the master has been asked and has not answered. */
 struct question {
     struct list node;
     unsigned number;
@@ -102,6 +115,8 @@ struct registrar {
     bool is_changing;       /* the state, and it is not answered yet: nobody else may */
     struct list deferred;   /* who wants to change it too */
     bool slots[HOST_SLOTS]; /* in which a worker serves */
+    int64_t complained;     /* the second of the last complaint in the log */
+    unsigned complaints;    /* in that second */
 };
 
 /* ---- registrar.c */
@@ -141,12 +156,21 @@ void program_refuse(struct program *program, unsigned number, int exit_code, con
 /* Whether so many workers may serve so many apps. */
 bool program_seats_fit(const struct program *program, unsigned apps);
 
-/* Makes channels to one of its workers: for one slot of the host, or -1 for all. */
-void program_connect(struct program *program, unsigned worker, int only_slot);
 void program_end(struct program *program);
 
 /* Fits listener_accept_fn; the owner is the registrar. */
 void program_accept(void *owner, int fd, const struct net_addr *peer);
+
+/* ---- registrar_channel.c */
+
+void channels_init(struct program *program);
+void channels_fini(struct program *program);
+
+/* Channels between one of its workers and one slot of the host are made, soon; -1: all. Nothing
+ * while it is not attached, or the worker does not serve. */
+void channels_want(struct program *program, int only_worker, int only_slot);
+
+struct quota;
 
 /* ---- registrar_attach.c */
 
@@ -154,8 +178,8 @@ void program_accept(void *owner, int fd, const struct net_addr *peer);
 void attach_begin(struct program *program, const struct ipc_message *message);
 
 /* Whether the program may have this prefix: 0, and whose it is already, or NULL; else the error. */
-int attach_judge(struct program *program, const char *prefix, struct host_queue **owner,
-                 struct err_text *text);
+int attach_judge(struct program *program, struct quota *quota, const char *prefix,
+                 struct host_queue **owner, struct err_text *text);
 
 /* ERR_EXISTS, and that the prefix, which is right, has another owner. */
 int attach_is_taken(const char *prefix, struct err_text *text);
@@ -166,6 +190,22 @@ void attach_opened(struct registrar *registrar, const struct question *question,
 
 /* A program gives its apps up: kept for the next one, or closed. */
 void attach_end(struct program *program, bool keep);
+
+/* ---- registrar_quota.c */
+
+/* What a user has, and is about to get. */
+struct quota {
+    uid_t uid;
+    bool is_trusted;
+    unsigned prefixes, ports;
+    uint8_t ports_seen[65536 / 8];
+};
+
+/* What the user of the program has now. */
+void quota_begin(struct quota *quota, const struct program *program);
+
+/* One prefix more, which nobody has: 0, or ERR_LIMIT. */
+int quota_take(struct quota *quota, const struct url_prefix *prefix, struct err_text *text);
 
 /* ---- registrar_queue.c */
 

@@ -5,7 +5,6 @@
  */
 #include "share/registrar_priv.h"
 
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,9 +16,16 @@
 #include "base/mem.h"
 #include "server/settings.h"
 
-#define PROGRAMS      1024u
-#define PER_USER      128u /* programs of one user, but for root's */
-#define FIRST_SECONDS 5    /* for a program to say what it wants */
+#define PROGRAMS 1024u
+#define PER_USER 128u /* programs of one user, but for root's */
+
+/* For a program to say what it wants, and for the rest of a message that it has begun; and how much
+ * a user's programs may have begun to say at once. */
+#define UNHEARD_SECONDS 5
+#define UNHEARD_BYTES   (16u << 20)
+
+/* Lines of the log a second about what programs do wrong: anybody may do so without end. */
+#define COMPLAINTS 5u
 
 /* ---- answers ---- */
 
@@ -41,81 +47,18 @@ void program_refuse(struct program *program, unsigned number, int exit_code, con
     buf_fini(&pairs);
 }
 
-/* ---- channels ---- */
-
-static void connect_one(struct program *program, unsigned app, unsigned worker, unsigned slot)
-{
-    struct registrar *registrar = program->registrar;
-    const struct member *member = &program->members[app];
-    unsigned place = host_queue_place(member->queue);
-    struct buf to_host = {0}, to_program = {0};
-    char process[24], most[24];
-    int ends[2];
-
-    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, ends) < 0) {
-        log_event(LOG_ERROR, "channel_failed", "%s", strerror(errno));
-        return;
-    }
-    snprintf(process, sizeof(process), "%llu", (unsigned long long)program->number);
-    snprintf(most, sizeof(most), "%lld", (long long)member->most_running);
-    pairs_add_number(&to_host, "slot", slot);
-    pairs_add(&to_host, "process", process);
-    pairs_add_number(&to_host, "worker", worker);
-    pairs_add(&to_host, "most", most);
-    pairs_add_number(&to_host, "column", (member->column + worker) % TALLY_PEERS);
-    pairs_add_number(&to_host, "credentials", member->gets_credentials);
-    pairs_add_number(&to_program, "app", app);
-    program_tell(program, CONTROL_CHANNEL, worker, buf_span(&to_program), &ends[0]);
-    registrar->parts.channel(registrar->parts.owner, place, buf_span(&to_host), ends[1]);
-    close(ends[0]);
-    close(ends[1]);
-    buf_fini(&to_host);
-    buf_fini(&to_program);
-}
-
-void program_connect(struct program *program, unsigned worker, int only_slot)
-{
-    if (!program->is_attached || !program->serves[worker])
-        return;
-    for (unsigned slot = 0; slot < HOST_SLOTS; slot++)
-        for (unsigned app = 0; app < program->app_count; app++)
-            if (program->registrar->slots[slot] && (only_slot < 0 || slot == (unsigned)only_slot))
-                connect_one(program, app, worker, slot);
-}
-
-void registrar_worker(struct registrar *registrar, unsigned slot)
-{
-    if (slot >= HOST_SLOTS)
-        return;
-    registrar->slots[slot] = true;
-    for (struct list *node = registrar->programs.next; node != &registrar->programs;
-         node = node->next)
-        for (unsigned worker = 0; worker < CONTROL_WORKERS; worker++)
-            program_connect(LIST_OWNER(node, struct program, node), worker, (int)slot);
-}
-
-void registrar_renew(struct registrar *registrar, uint64_t process, unsigned worker, unsigned slot)
-{
-    for (struct list *node = registrar->programs.next; node != &registrar->programs;
-         node = node->next) {
-        struct program *program = LIST_OWNER(node, struct program, node);
-
-        if (program->number == process && worker < CONTROL_WORKERS && slot < HOST_SLOTS)
-            program_connect(program, worker, (int)slot);
-    }
-}
-
 void program_end(struct program *program)
 {
     struct registrar *registrar = program->registrar;
 
     attach_end(program, true);
+    channels_fini(program);
     state_forget(registrar, program);
     for (struct list *node = registrar->questions.next; node != &registrar->questions;
          node = node->next)
         if (LIST_OWNER(node, struct question, node)->program == program)
             LIST_OWNER(node, struct question, node)->program = NULL;
-    loop_alarm_stop(registrar->parts.loop, &program->first);
+    loop_alarm_stop(registrar->parts.loop, &program->unheard);
     ipc_close(&program->ipc);
     buf_fini(&program->wish);
     list_remove(&program->node);
@@ -140,8 +83,11 @@ static const char *text_of(struct span pairs, const char *key)
 static int judge_listen(struct program *program, const char *prefix, struct err_text *text)
 {
     struct host_queue *owner;
-    int code = attach_judge(program, prefix, &owner, text);
+    struct quota quota;
+    int code;
 
+    quota_begin(&quota, program);
+    code = attach_judge(program, &quota, prefix, &owner, text);
     if (code == 0 && owner)
         code = attach_is_taken(prefix, text);
     return code;
@@ -228,7 +174,7 @@ static bool worker(struct program *program, const struct ipc_message *message)
     program->serving += *seat;
     if (!program_seats_fit(program, program->app_count))
         return false;
-    program_connect(program, message->value, -1);
+    channels_want(program, (int)message->value, -1);
     return true;
 }
 
@@ -257,6 +203,53 @@ static bool take(struct program *program, const struct ipc_message *message)
     }
 }
 
+static void complain(struct registrar *registrar, const char *event, uid_t uid, pid_t pid,
+                     const char *what)
+{
+    int64_t second = loop_now_ms(registrar->parts.loop) / 1000;
+
+    if (registrar->complained != second)
+        registrar->complaints = 0;
+    registrar->complained = second;
+    if (registrar->complaints++ < COMPLAINTS)
+        log_event(LOG_WARN, event, "user %u, process %d: %s", (unsigned)uid, (int)pid, what);
+}
+
+/* The rest of a message is awaited as the first one is. */
+static void await_message(struct program *program)
+{
+    if (!program->is_awaited)
+        loop_alarm_start(program->registrar->parts.loop, &program->unheard, UNHEARD_SECONDS);
+    program->is_awaited = true;
+}
+
+/* Of messages that are not complete, of all programs of a user. */
+static size_t unheard_bytes(const struct registrar *registrar, uid_t uid)
+{
+    size_t bytes = 0;
+
+    for (struct list *node = registrar->programs.next; node != &registrar->programs;
+         node = node->next) {
+        const struct program *program = LIST_OWNER(node, struct program, node);
+
+        bytes += program->caller.uid == uid ? buf_len(&program->ipc.pieces) : 0;
+    }
+    return bytes;
+}
+
+static void heard_a_part(struct program *program)
+{
+    if (buf_len(&program->ipc.pieces) == 0)
+        return;
+    if (unheard_bytes(program->registrar, program->caller.uid) <= UNHEARD_BYTES) {
+        await_message(program);
+        return;
+    }
+    complain(program->registrar, "control_closed", program->caller.uid, program->pid,
+             "too many messages of its user are not complete");
+    program_end(program);
+}
+
 static void on_message(struct ipc_channel *channel)
 {
     struct program *program = LIST_OWNER(channel, struct program, ipc);
@@ -266,26 +259,29 @@ static void on_message(struct ipc_channel *channel)
 
     /* One message a turn: nobody keeps the others from being heard. */
     code = ipc_receive(&program->ipc, &message);
-    if (code == ERR_AGAIN)
+    if (code == ERR_AGAIN) {
+        heard_a_part(program);
         return;
+    }
     if (code == 0) {
-        loop_alarm_stop(program->registrar->parts.loop, &program->first);
+        loop_alarm_stop(program->registrar->parts.loop, &program->unheard);
+        program->is_awaited = false;
         understood = take(program, &message);
         ipc_message_fini(&message);
     }
     if (code == ERR_INVALID || !understood)
-        log_event(LOG_INFO, "control_closed", "user %u, process %d: a message that is none",
-                  (unsigned)program->caller.uid, (int)program->pid);
+        complain(program->registrar, "control_closed", program->caller.uid, program->pid,
+                 "a message that is none");
     if (code < 0 || !understood)
         program_end(program);
 }
 
-static void on_first(struct loop_alarm *alarm)
+static void on_unheard(struct loop_alarm *alarm)
 {
-    struct program *program = LIST_OWNER(alarm, struct program, first);
+    struct program *program = LIST_OWNER(alarm, struct program, unheard);
 
-    log_event(LOG_INFO, "control_closed", "user %u, process %d: it says nothing",
-              (unsigned)program->caller.uid, (int)program->pid);
+    complain(program->registrar, "control_closed", program->caller.uid, program->pid,
+             "its message does not come");
     program_end(program);
 }
 
@@ -322,8 +318,8 @@ void program_accept(void *owner, int fd, const struct net_addr *peer)
     if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &len) < 0 ||
         registrar->program_count >= PROGRAMS ||
         (who.uid != 0 && count_of(registrar, who.uid) >= PER_USER)) {
-        log_event(LOG_WARN, "control_refused", "user %u has too many connections, or all have",
-                  (unsigned)who.uid);
+        complain(registrar, "control_refused", who.uid, who.pid,
+                 "its user has too many connections, or all have");
         close(fd);
         return;
     }
@@ -335,8 +331,9 @@ void program_accept(void *owner, int fd, const struct net_addr *peer)
     list_init(&program->node);
     list_append(&registrar->programs, &program->node);
     registrar->program_count++;
-    loop_alarm_init(&program->first, on_first);
-    loop_alarm_start(registrar->parts.loop, &program->first, FIRST_SECONDS);
+    channels_init(program);
+    loop_alarm_init(&program->unheard, on_unheard);
+    await_message(program);
     ipc_open(&program->ipc, fd);
     ipc_bound(&program->ipc, CONTROL_TEXT_BYTES, CONTROL_UNREAD_BYTES);
     ipc_watch(&program->ipc, registrar->parts.loop, on_message);

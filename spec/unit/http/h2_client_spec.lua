@@ -364,6 +364,27 @@ describe("h2 with an app that breaks the rules", function()
     end)
   end
 
+  it("resets a stream whose interim heads have no end", function()
+    local client = h2_client.client({ consume = true, max_head_bytes = 1000 })
+    local id = client:call({})
+    client:send()
+    assert(client:receive(frame(4, 0, 0, "") .. frame(4, 1, 0, "")))
+    client:events()
+    local hint = frame(HEADERS, END_HEADERS, id, block({ { ":status", "103" }, { "x", "y" } }))
+    local heads = 0
+    for _ = 1, 100 do
+      assert(client:receive(hint))
+      client:send()
+      local got = gather(client:events())
+      heads = heads + (got.interim and 1 or 0)
+      if got.closed then
+        assert.equal(2, got.closed.code)
+        break
+      end
+    end
+    assert.equal(13, heads) -- of 42 and 34 bytes, as lines count
+  end)
+
   it("resets an interim response that ends the stream", function()
     local client, id = fresh()
     assert(client:receive(frame(HEADERS, END_HEADERS | END_STREAM, id,

@@ -60,6 +60,14 @@ local function new_app()
     res:flush()
     req:abort()
   end)
+  app:get("/mirror", function(req, res)
+    for name, value in pairs(req.headers) do
+      if name:lower():find("^x%-") then
+        res.headers[name] = value
+      end
+    end
+    return tostring(#(req.query_string or ""))
+  end)
   app:get("/part", function(_, res)
     res.headers["content-length"] = "10"
     res:write("01234")
@@ -143,6 +151,31 @@ local REQUESTS = {
     "POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
 }
 
+-- Heads as large as settings allow by default: a target, fields, all of it, how many fields.
+local function head_with(target, sizes)
+  local lines = { ("GET %s HTTP/1.1\r\nHost: a\r\n"):format(target) }
+  for i, size in ipairs(sizes) do
+    local name = ("X-%d: "):format(i)
+    lines[#lines + 1] = name .. ("%c"):format(97 + i % 26):rep(size - #name) .. "\r\n"
+  end
+  lines[#lines + 1] = "\r\n"
+  return table.concat(lines)
+end
+
+local function times(count, size)
+  local sizes = {}
+  for i = 1, count do sizes[i] = size end
+  return sizes
+end
+
+REQUESTS["the longest target"] = head_with("/mirror?" .. ("q"):rep(16384 - 8), { 10 })
+REQUESTS["the longest field"] = head_with("/mirror", { 16384 })
+REQUESTS["a target that is too long"] = head_with("/mirror?" .. ("q"):rep(16384 - 7), { 10 })
+REQUESTS["a field that is too long"] = head_with("/mirror", { 16385 + 6 })
+REQUESTS["the most fields"] = head_with("/mirror", times(990, 20))
+REQUESTS["the largest head"] = head_with("/mirror?" .. ("q"):rep(16000), times(7, 16200))
+REQUESTS["a head that is too large"] = head_with("/mirror?" .. ("q"):rep(16000), times(8, 16200))
+
 describe("an app behind a host", function()
   local app = new_app()
   local plain, shared = test.client(app), test.client(app, { shared = true })
@@ -152,12 +185,15 @@ describe("an app behind a host", function()
       local expected = raw(plain, request .. LAST)
       assert.equal(expected, raw(shared, request .. LAST))
       assert.truthy(expected:find("HTTP/1.1 ") or expected:find("^<%l+>$"))
+      if name:find("^the longest") or name:find("^the largest") or name:find("^the most") then
+        assert.truthy(expected:find("^HTTP/1.1 200 "))
+      end
     end)
   end
 
   -- What a client of tests sees; the link to the app is renewed every hundred requests.
-  it("answers 300 requests in a row, and large ones", function()
-    for i = 1, 300 do
+  it("answers 5,000 requests in a row, and large ones", function()
+    for i = 1, 5000 do
       assert.equal(200, shared:get("/hello").status, "request " .. i)
     end
     assert.equal(3000000, #shared:get("/large").body)

@@ -417,6 +417,48 @@ describe("dispatch", function()
     end)
   end)
 
+  -- A link has 2^29 streams; these have 100, and there are as many links as a million streams need
+  -- of those that have 2^15.
+  it("answers all while links are worn and replaced", function()
+    host = share.host({}, 199)
+    local apps, clients, answered, fresh = { new_app(host, 1, 0, 10) }, {}, 0, 0
+    for i = 1, 8 do
+      clients[i] = host:client()
+    end
+    settle(host, apps[1])
+    local most = 0
+    for i = 1, 400 do
+      for number, fd in ipairs(clients) do
+        host:write(fd, ("GET /%d-%d HTTP/1.1\r\nHost: a\r\n\r\n"):format(i, number))
+      end
+      local goal = answered + #clients
+      for _ = 1, 20 do
+        settle(host, table.unpack(apps))
+        for _ in ipairs(host:renewed()) do
+          fresh = fresh + 1
+          apps[#apps + 1] = new_app(host, 1, 0, 10)
+        end
+        for at = #apps, 1, -1 do
+          for _, target in ipairs(apps[at].order) do
+            apps[at]:respond(target, { content = target })
+          end
+          apps[at].order, apps[at].seen = {}, {}
+          if apps[at].ended then table.remove(apps, at) end
+        end
+        for number, fd in ipairs(clients) do
+          local found = host:read(fd):find(("/%d-%d"):format(i, number), 1, true)
+          answered = answered + (found and 1 or 0)
+        end
+        if answered == goal then break end
+      end
+      assert.equal(goal, answered)
+      most = math.max(most, host:state().links)
+    end
+    assert.equal(3200, answered)
+    assert.is_true(fresh == 31 or fresh == 32, fresh)
+    assert.is_true(most <= 2, most)
+  end)
+
   -- Each harms its own requests, and no other app's.
   describe("with a hostile app", function()
     for name, bytes in pairs({

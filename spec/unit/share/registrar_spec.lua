@@ -1,9 +1,10 @@
 -- The book-keeper of a host, with real sockets; the spec is the master that it asks.
+local await = require("spec.support.await")
 local probe = require("moonquay.probe")
 local new_registrar = probe.registrar.registrar
 local sys, temp = probe.sys, require("spec.support.temp")
 
-local ATTACH, WORKER, ASK, DETACH, REPLY, CHANNEL = 2, 3, 4, 5, 6, 7
+local ATTACH, WORKER, ASK, DETACH, REPLY, CHANNEL, COMMAND = 2, 3, 4, 5, 6, 7, 8
 local US, STRANGER = sys.geteuid(), 12345
 
 local function text_of(pairs_list)
@@ -522,6 +523,24 @@ describe("registrar", function()
       assert.is_nil(value_of(reply.pairs, "wrong"))
     end)
 
+    it("and hears a refusal before what was asked earlier is in force", function()
+      open()
+      program = registrar:program()
+      attach(program, { { "http://localhost:5001/" } })
+      for number, port in ipairs({ 5002, 5003 }) do
+        program:say(ASK, number, text_of({ { "app", "0" }, { "op", "listen" }, { "key", "" },
+          { "value", "http://localhost:" .. port .. "/" }, { "place", "" } }))
+      end
+      registrar:turn()
+      local asked = registrar:asked()
+      registrar:reply(asked[2].number, "the port is in use")
+      registrar:reply(asked[1].number, nil, "ok\0http://localhost:5002/\0")
+      registrar:turn()
+      local first, second = program:heard(), program:heard()
+      assert.same({ 2, "the port is in use" }, { first.number, value_of(first.pairs, "wrong") })
+      assert.same({ 1, "http://localhost:5002/" }, { second.number, value_of(second.pairs, "ok") })
+    end)
+
     it("and hears no more than so many that are not answered", function()
       for i = 1, 65 do
         program:say(ASK, i, text_of({ { "app", "0" }, { "op", "set" }, { "key", "enabled" },
@@ -538,7 +557,6 @@ describe("registrar", function()
   end)
 
   describe("performs commands", function()
-    local COMMAND = 8
     local json = require("moonquay.core").json
 
     -- The reply to a command of words; the master agrees unless wrong says why not.
@@ -838,6 +856,67 @@ describe("registrar", function()
     assert.same({ "http://localhost:5003/" }, values_of(reply.pairs, "0:+"))
   end)
 
+  describe("bounds what one user has:", function()
+    local most = US == 0 and STRANGER or US
+
+    -- So many prefixes from this number on; each on a port of its own, or all on one.
+    local function many(from, how_many, form)
+      local list = {}
+      for i = 1, how_many do
+        list[i] = form:format(from + i)
+      end
+      return list
+    end
+
+    local function why_not(program, prefixes)
+      program:say(ATTACH, 7, wish({ prefixes }))
+      registrar:turn()
+      local said = program:heard()
+      return said and value_of(said.pairs, "wrong")
+    end
+
+    before_each(function()
+      open(US + 1)
+    end)
+
+    it("prefixes, those that are asked for too", function()
+      if US ~= 0 then open() end
+      local form = "http://localhost:5001/%d/"
+      local bound = US == 0 and 1024 or 4096
+      assert.truthy(why_not(registrar:program(most), many(0, bound + 1, form)):find("prefixes"))
+      local first = registrar:program(most)
+      assert.is_nil(why_not(first, many(0, bound, form)))
+      if US == 0 then
+        local second = registrar:program(most)
+        assert.truthy(why_not(second, many(5000, 1, form)):find("prefixes"))
+        agree()
+        assert.truthy(why_not(second, many(5000, 1, form)):find("prefixes"))
+        assert.is_nil(why_not(registrar:program(STRANGER + 1), many(5000, 1, form)))
+      end
+    end)
+
+    if US == 0 then
+      it("ports, those that are asked for too", function()
+        local form = "http://localhost:%d/"
+        assert.truthy(why_not(registrar:program(most), many(5000, 65, form)):find("ports"))
+        local first, second = registrar:program(most), registrar:program(most)
+        assert.is_nil(why_not(first, many(5000, 32, form)))
+        assert.truthy(why_not(second, many(6000, 33, form)):find("ports"))
+        assert.is_nil(why_not(second, many(6000, 32, form)))
+        agree()
+        for number, port in ipairs({ 5001, 7000 }) do
+          first:heard()
+          first:say(ASK, number, text_of({ { "app", "0" }, { "op", "listen" }, { "key", "" },
+            { "value", ("http://localhost:%d/more/"):format(port) }, { "place", "" } }))
+          registrar:turn()
+        end
+        assert.equal(1, #registrar:asked())
+        assert.truthy(value_of(first:heard().pairs, "wrong"):find("ports"))
+        assert.is_nil(why_not(registrar:program(0), many(8000, 200, form)))
+      end)
+    end
+  end)
+
   if US == 0 then
     it("leaves places for other users", function()
       open()
@@ -901,22 +980,53 @@ describe("registrar", function()
       assert.is_false(other:heard())
     end)
 
-    it("to keep many descriptors for one that does not read", function()
+    it("to have many descriptors on their way to one that does not read", function()
       open()
       for slot = 0, 3 do
         registrar:worker(slot)
       end
       local program = registrar:program()
+      program:say(WORKER, 0, "serves\0" .. "1\0")
       attach(program, { { "http://localhost:5001/" } })
-      for _ = 1, 2000 do
-        if program:say(WORKER, 0, "serves\0" .. "1\0") < 0 then break end
+      for _ = 1, 100 do
+        program:say(WORKER, 0, "serves\0" .. "1\0")
         registrar:turn()
       end
-      local last
-      repeat -- what was sent before is still there
-        last = program:heard()
-      until not last
-      assert.is_false(last)
+      local before = #registrar:channels()
+      assert.is_true(before >= 8 and before <= 32, before)
+      local read = 0
+      while program:heard() do
+        read = read + 1
+      end
+      assert.equal(before, read)
+      await("the others, each once", function()
+        registrar:turn()
+        return #registrar:channels() > 0
+      end)
+    end)
+
+    it("to make channels without end: behind many there is a pause", function()
+      open()
+      registrar:worker(0)
+      local program = registrar:program()
+      program:say(WORKER, 0, "serves\0" .. "1\0")
+      attach(program, { { "http://localhost:5001/" } })
+      local process = tonumber(value_of(registrar:channels()[1].pairs, "process"))
+      local function given()
+        local sum = 0
+        for _ = 1, 500 do
+          registrar:renew(process, 0, 0)
+          registrar:turn()
+          repeat until not program:heard()
+          sum = sum + #registrar:channels()
+        end
+        return sum
+      end
+      local first = given()
+      assert.is_true(first >= 64 and first <= 80, first)
+      await("the next", function()
+        return given() > 0
+      end)
     end)
 
     for name, bytes in pairs({
@@ -938,12 +1048,49 @@ describe("registrar", function()
     it("more text than a program may say", function()
       open()
       local bad = registrar:program()
-      local piece = string.pack("<I2 I2 I4 I4", 0x4d51, 3, 1, 0) .. ("x"):rep(32000)
+      local piece = string.pack("<I2 I2 I4 I4", 0x4d51, 3, 1, 0) .. ("x"):rep(32768)
+      local pieces = 0
       for _ = 1, 200 do
         if bad:raw(piece) < 0 then break end
+        pieces = pieces + 1
         registrar:turn()
       end
       assert.is_false(bad:heard())
+      assert.is_true(pieces > 100, pieces)
+    end)
+
+    it("pieces of a message that are small: there would be no end of them", function()
+      open()
+      for _, size in ipairs({ 0, 1, 32767 }) do
+        local bad = registrar:program()
+        bad:raw(string.pack("<I2 I2 I4 I4", 0x4d51, 3, 1, 0) .. ("x"):rep(size))
+        registrar:turn()
+        assert.is_false(bad:heard())
+      end
+    end)
+
+    it("many programs of a user that end no message", function()
+      open()
+      local piece = string.pack("<I2 I2 I4 I4", 0x4d51, 3, 1, 0) .. ("x"):rep(32768)
+      local programs, kept = {}, 0
+      for i = 1, 20 do
+        local program = registrar:program()
+        programs[i] = program
+        program:say(COMMAND, 1, text_of({ { "verb", "show" }, { "noun", "urlacl" } }))
+        registrar:turn()
+        for _ = 1, 60 do
+          program:raw(piece)
+          registrar:turn()
+        end
+        program:heard()
+        local is_kept = program:heard() ~= false
+        assert.is_true(is_kept or i > 5)
+        kept = kept + (is_kept and 1 or 0)
+      end
+      assert.equal(20, #programs)
+      assert.equal(8, kept) -- 8 times 60 pieces are less than 16 MiB, 9 times are more
+      assert.is_nil(value_of(attach(registrar:program(), { { "http://localhost:5001/" } }).pairs,
+        "wrong"))
     end)
   end)
 end)
