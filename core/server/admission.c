@@ -251,13 +251,14 @@ void app_apply_settings(struct app *app)
     app_pull(app); /* there may be room now */
 }
 
+/* Who has no request waits for nothing of it. */
 void admission_leave(struct exchange *exchange)
 {
     struct app *app = exchange->app;
 
     if (!exchange->handed)
         return;
-    exchange->handed = false;
+    exchange->handed = exchange->wants_content = exchange->wants_room = false;
     app->running--;
     app->tally->gauge[APP_RUNNING]--;
     app_pull(app); /* soon and not here, or quick requests would nest */

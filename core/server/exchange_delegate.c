@@ -53,15 +53,13 @@ void exchange_give_back(struct exchange *exchange, struct span content)
 {
     struct buf held = {0};
 
-    if (content.len == 0)
-        return;
     buf_append(&held, content);
     buf_append(&held, buf_span(&exchange->held));
     buf_fini(&exchange->held);
     exchange->held = held;
     exchange->used_before += content.len;
-    exchange->given_back += content.len;
-    exchange->content_bytes -= content.len;
+    exchange->given_back += exchange->content_bytes; /* all that was read is held now */
+    exchange->content_bytes = 0;
 }
 
 int exchange_hand_on(struct exchange *exchange, struct app *app)

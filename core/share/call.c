@@ -399,7 +399,11 @@ static void delegate(struct call *call, const char *queue)
         return;
     part(call);
     drop(call, H2_CANCEL);
-    exchange_hand_on(exchange, app);
+    if (exchange_hand_on(exchange, app) < 0) { /* its client has left meanwhile */
+        exchange_give_up(exchange, 502, "Connection_Abandoned_By_ReqQueue",
+                         "it could not be delegated");
+        exchange_release(exchange);
+    }
 }
 
 static void on_note(void *owner, struct h2_call *h2, struct span pairs)

@@ -95,9 +95,10 @@ end)]], queue("front"))
     assert.equal("not_found true: there is no such request queue", get("/front/to?to=nobody").body)
   end)
 
-  it("refuses content of which too much is on its way already", function()
-    local body = post("/front/to", ("x"):rep(1000000)).body
-    assert.truthy(body == "back got 1000000" or body:find("^state true"), body)
+  it("hands content on that is longer than what can be on its way", function()
+    for _ = 1, 20 do
+      assert.equal("back got 1000000", post("/front/to", ("x"):rep(1000000)).body)
+    end
   end)
 
   it("ends when a request goes in circles", function()
