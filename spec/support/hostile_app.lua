@@ -156,7 +156,8 @@ function Target:attack(script, options)
       options.beside()
     end
     result = bad:ended(0)
-  until result or served == options.requests
+    -- Not before it has begun, which it says.
+  until result or options.requests and served >= options.requests and bad.text[bad.out] ~= ""
   local told = bad.text[bad.out]
   if not result then
     bad:kill()

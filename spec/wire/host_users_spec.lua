@@ -119,6 +119,7 @@ if sys.geteuid() == 0 then
       end)
 
       it("neither takes it while the other is away; it waits for its owner", function()
+        assert_served() -- its links are there
         sys.kill(b.pid, "KILL")
         host.server:await("app_link_broken")
         local waiting = get(port, "/two/x")
