@@ -87,13 +87,24 @@ int host_find_path(struct master *master, struct err_text *text)
 
 int host_open(struct master *master, struct err_text *text)
 {
-    return master->host.control_fd >= 0 ? 0 : listen_at(&master->host, text);
+    if (master->host.control_fd >= 0)
+        return 0;
+    if (listen_at(&master->host, text) < 0)
+        return ERR_IN_USE;
+    host_take_path(master);
+    return 0;
+}
+
+void host_take_path(struct master *master)
+{
+    master->host.owns_path = true;
 }
 
 void host_leave(struct master *master)
 {
     close(master->host.control_fd);
     master->host.control_fd = -1;
+    master->host.owns_path = false;
 }
 
 void host_close(struct master *master)
@@ -103,7 +114,8 @@ void host_close(struct master *master)
     if (host->control_fd < 0)
         return;
     close(host->control_fd);
-    unlink(host->path);
+    if (host->owns_path)
+        unlink(host->path);
     host->control_fd = -1;
 }
 

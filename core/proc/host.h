@@ -14,8 +14,9 @@ void host_close(struct master *master);
 /* Finds where the socket is to be: host->path. 0 or an error. */
 int host_find_path(struct master *master, struct err_text *text);
 
-/* Another host has the socket. */
+/* Another host has the socket; or had it, and now we do. */
 void host_leave(struct master *master);
+void host_take_path(struct master *master);
 
 /* Starts the registrar; the apps' table exists. */
 void host_start(struct master *master);

@@ -311,12 +311,15 @@ void host_state_let_go(struct master *master)
     state_file_unlock(&master->host.state->file);
 }
 
-void host_state_hold(struct master *master)
+bool host_state_hold(struct master *master)
 {
+    struct state_file *file = &master->host.state->file;
     struct err_text text;
 
-    if (state_file_lock(&master->host.state->file, &text) < 0)
-        log_event(LOG_ERROR, "state_file", "%s", text.text);
+    if (file->lock_fd >= 0 || state_file_lock(file, &text) == 0)
+        return true;
+    state_file_unlock(file);
+    return false;
 }
 
 const char *host_state_text(const struct master *master)

@@ -6,6 +6,8 @@
 #ifndef PROC_HOST_STATE_H
 #define PROC_HOST_STATE_H
 
+#include <stdbool.h>
+
 #include "base/buf.h"
 #include "base/err.h"
 
@@ -22,7 +24,7 @@ void host_state_close(struct master *master);
 
 /* Another host is about to have the state file; and it has not got it after all. */
 void host_state_let_go(struct master *master);
-void host_state_hold(struct master *master);
+bool host_state_hold(struct master *master);
 
 /* As it is, for a registrar that begins. */
 const char *host_state_text(const struct master *master);

@@ -231,7 +231,8 @@ void master_apps_loaded(struct master *master, struct span asked)
             master_fail(master, text.exit_code, "%s", text.text);
             return;
         }
-        host_start(master);
+        if (!takeover_is_on(master))
+            host_start(master);
     }
     start_workers(master, workers);
 }
@@ -333,10 +334,9 @@ void master_slot_serving(struct master *master)
     master->state = MASTER_SERVING;
     watch_anew(master); /* the app may have changed the time */
     announce(master);
-    if (master->options->command == COMMAND_HOST) {
+    if (master->options->command == COMMAND_HOST && !takeover_is_on(master))
         takeover_listen(master);
-        takeover_done(master);
-    }
+    takeover_done(master);
     if (!takeover_is_shared(master)) /* else when the old host has stopped its own */
         host_apps_start(master);
 }
@@ -509,9 +509,9 @@ static void clean_up(struct master *master)
     host_apps_kill(master);
     host_apps_reap(master, true);
     host_apps_close(master);
-    takeover_close(master);
+    host_state_close(master); /* before who waits for the lock hears of our end */
     host_close(master);
-    host_state_close(master);
+    takeover_close(master);
     share_close(master);
     endpoints_close_all(&master->endpoints);
     changes_fini(&master->changes);

@@ -55,6 +55,7 @@ struct host {
     uint32_t generation; /* tells the questions of one registrar from the next one's */
     int64_t started_ms;
     int control_fd; /* -1: this is no host */
+    bool owns_path; /* where it listens */
     char path[108];
     struct host_apps *apps;   /* NULL: none is configured */
     struct host_state *state; /* NULL before host_state_open */

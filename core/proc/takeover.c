@@ -2,7 +2,8 @@
  * Sockets that are handed over are the same sockets: what waits in them is accepted by the old
  * host's workers or the new one's, whoever comes first, so that there is no moment without a
  * server. What may change meanwhile is stopped first: the registrar. Programs that want something
- * of it wait in the control socket, and attached ones come back by themselves.
+ * of it wait in the control socket, and attached ones come back by themselves. Until the old host
+ * has said go, it alone is the host: it has the sockets' paths, and the successor has no registrar.
  */
 #include "proc/takeover.h"
 
@@ -14,6 +15,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/log.h"
@@ -24,11 +26,14 @@
 #include "proc/host_state.h"
 #include "proc/master_priv.h"
 
-#define SUFFIX      ".takeover"
-#define VERSION     1 /* of what is said here */
-#define BACKLOG     4
-#define ANSWER_MS   20000 /* of the old host */
-#define SUCCESSOR_S 60    /* until the new one's workers serve */
+#define SUFFIX       ".takeover"
+#define VERSION      1 /* of what is said here */
+#define BACKLOG      4
+#define ANSWER_MS    20000 /* of the old host */
+#define SUCCESSOR_S  60    /* until the new one's workers serve */
+#define ASK_S        5     /* for who connects to say what it wants */
+#define LOCK_TRIES   50
+#define LOCK_STEP_MS 10
 
 enum takeover_kind {
     TAKEOVER_ASK = IPC_FIRST_KIND, /* value: the version; the answer is one of the next */
@@ -38,6 +43,7 @@ enum takeover_kind {
     TAKEOVER_TICKETS,              /* keys=… */
     TAKEOVER_END,                  /* value: how many slots there are */
     TAKEOVER_DONE,                 /* from the successor: its workers serve */
+    TAKEOVER_GO,                   /* the answer: it is the host from now on */
 };
 
 enum takeover_state {
@@ -60,9 +66,10 @@ struct takeover {
     struct ipc_channel ipc; /* fd -1: none */
     struct loop_alarm limit;
     enum takeover_state state;
+    bool is_stuck; /* the successor did not take all */
 
     /* of a successor */
-    bool is_successor, is_done;
+    bool is_successor, is_done, is_host;
     struct taken_socket *sockets;
     unsigned socket_count, slots;
     int control_fd;
@@ -90,12 +97,13 @@ static struct takeover *takeover_of(struct master *master)
 
 /* ---- the host that runs ---- */
 
+/* The other one's end is seen by reading. */
 static void say(struct takeover *takeover, enum takeover_kind kind, unsigned value,
                 struct span text, const int *fd)
 {
-    if (takeover->ipc.fd >= 0)
-        ipc_send(&takeover->ipc, kind, value, text, fd,
-                 fd ? 1 : 0); /* its end is seen by reading */
+    if (takeover->ipc.fd >= 0 &&
+        ipc_send(&takeover->ipc, kind, value, text, fd, fd ? 1 : 0) == ERR_LIMIT)
+        takeover->is_stuck = true;
 }
 
 static void tell_sockets(struct takeover *takeover)
@@ -117,11 +125,32 @@ static void tell_sockets(struct takeover *takeover)
     }
 }
 
+/* The successor has ended before it could serve: everything is as it was. */
+static void give_up(struct takeover *takeover)
+{
+    struct master *master = takeover->master;
+    enum takeover_state state = takeover->state;
+
+    loop_alarm_stop(master->loop, &takeover->limit);
+    ipc_close(&takeover->ipc);
+    if (state != TAKEOVER_WAITS && state != TAKEOVER_TOLD)
+        return;
+    takeover->state = TAKEOVER_NONE;
+    if (master->state != MASTER_SERVING)
+        return;
+    log_event(LOG_ERROR, "takeover_failed", "the new host has ended: this one goes on");
+    for (int i = 0; i < LOCK_TRIES && !host_state_hold(master); i++)
+        poll(NULL, 0, LOCK_STEP_MS); /* it is about to end */
+    if (master->host.pid == 0)
+        host_start(master);
+}
+
 static void tell_all(struct takeover *takeover)
 {
     struct master *master = takeover->master;
     struct buf pairs = {0};
 
+    takeover->state = TAKEOVER_TOLD;
     tell_sockets(takeover);
     apps_state(&master->apps, &pairs);
     say(takeover, TAKEOVER_CONTROL, 0, buf_span(&pairs), &master->host.control_fd);
@@ -133,25 +162,8 @@ static void tell_all(struct takeover *takeover)
     }
     host_state_let_go(master);
     say(takeover, TAKEOVER_END, master->slot_count, SPAN_NONE, NULL);
-    takeover->state = TAKEOVER_TOLD;
-}
-
-/* The successor has ended before it could serve: everything is as it was. */
-static void give_up(struct takeover *takeover)
-{
-    struct master *master = takeover->master;
-
-    loop_alarm_stop(master->loop, &takeover->limit);
-    ipc_close(&takeover->ipc);
-    if (takeover->state == TAKEOVER_TOLD)
-        host_state_hold(master);
-    if (takeover->state != TAKEOVER_OVER && master->state == MASTER_SERVING) {
-        log_event(LOG_ERROR, "takeover_failed", "the new host has ended: this one goes on");
-        takeover->state = TAKEOVER_NONE;
-        takeover_listen(master); /* it may have taken the path */
-        if (master->host.pid == 0)
-            host_start(master);
-    }
+    if (takeover->is_stuck)
+        give_up(takeover);
 }
 
 static void hand_over(struct takeover *takeover)
@@ -160,10 +172,11 @@ static void hand_over(struct takeover *takeover)
 
     loop_alarm_stop(master->loop, &takeover->limit);
     takeover->state = TAKEOVER_OVER;
+    host_leave(master);
     listener_stop(takeover->listener); /* the path is the successor's by now */
     takeover->listener = NULL;
+    say(takeover, TAKEOVER_GO, 0, SPAN_NONE, NULL);
     log_event(LOG_INFO, "taken_over", "a new host serves; open connections end here");
-    host_leave(master);
     master_stop(master);
 }
 
@@ -213,30 +226,43 @@ static void on_limit(struct loop_alarm *alarm)
     give_up(LIST_OWNER(alarm, struct takeover, limit));
 }
 
-static void on_accepted(void *owner, int fd, const struct net_addr *peer)
+static bool is_allowed(int fd)
 {
-    struct takeover *takeover = owner;
     struct ucred who = {.uid = (uid_t)-1};
     socklen_t len = sizeof(who);
 
+    if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &len) == 0 &&
+        (who.uid == 0 || who.uid == geteuid()))
+        return true;
+    log_event(LOG_WARN, "takeover_refused", "user %u may not replace this host", (unsigned)who.uid);
+    return false;
+}
+
+/* Who has not asked makes way for the next one. */
+static void on_accepted(void *owner, int fd, const struct net_addr *peer)
+{
+    struct takeover *takeover = owner;
+
     (void)peer;
-    if (takeover->ipc.fd >= 0 || getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &len) < 0 ||
-        (who.uid != 0 && who.uid != geteuid())) {
-        log_event(LOG_WARN, "takeover_refused", "user %u, or one at a time", (unsigned)who.uid);
+    if (takeover->state != TAKEOVER_NONE || !is_allowed(fd)) {
         close(fd);
         return;
     }
+    ipc_close(&takeover->ipc);
     ipc_open(&takeover->ipc, fd);
     ipc_watch(&takeover->ipc, takeover->master->loop, on_message);
+    loop_alarm_start(takeover->master->loop, &takeover->limit, ASK_S);
 }
 
 static int open_socket(const struct sockaddr_un *address)
 {
     int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     mode_t before = umask(0177);
+    struct stat info;
     bool is_open;
 
-    unlink(address->sun_path);
+    if (lstat(address->sun_path, &info) == 0 && S_ISSOCK(info.st_mode))
+        unlink(address->sun_path);
     is_open = fd >= 0 && bind(fd, (const struct sockaddr *)address, sizeof(*address)) == 0 &&
               listen(fd, BACKLOG) == 0;
     umask(before);
@@ -267,8 +293,10 @@ void takeover_listen(struct master *master)
 
 bool takeover_is_on(const struct master *master)
 {
-    return master->takeover &&
-           (master->takeover->state == TAKEOVER_WAITS || master->takeover->state == TAKEOVER_TOLD);
+    const struct takeover *takeover = master->takeover;
+
+    return takeover && (takeover->state == TAKEOVER_WAITS || takeover->state == TAKEOVER_TOLD ||
+                        (takeover->is_successor && !takeover->is_host));
 }
 
 void takeover_registrar_gone(struct master *master)
@@ -378,23 +406,32 @@ static int take_message(struct takeover *takeover, struct ipc_message *message,
     }
 }
 
+static int64_t now_ms(void)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
 static int receive_all(struct takeover *takeover, struct err_text *text)
 {
     struct pollfd wait = {.fd = takeover->ipc.fd, .events = POLLIN};
+    int64_t until = now_ms() + ANSWER_MS, left;
     struct ipc_message message;
     int code = 0;
 
-    err_set(text, EXIT_PORT_IN_USE, ERR_TIMEOUT, "--replace: the host that runs does not answer");
     while (code == 0) {
         int got = ipc_receive(&takeover->ipc, &message);
 
-        if (got == ERR_AGAIN) {
-            if (poll(&wait, 1, ANSWER_MS) <= 0 && errno != EINTR)
-                return ERR_TIMEOUT;
+        if (got == ERR_AGAIN && (left = until - now_ms()) > 0) {
+            poll(&wait, 1, (int)left);
             continue;
         }
         if (got < 0)
-            return got;
+            return err_set(text, EXIT_PORT_IN_USE, got, "--replace: the host that runs %s",
+                           got == ERR_INVALID ? "is of another version: stop it and start this one"
+                                              : "does not answer");
         code = take_message(takeover, &message, text);
         ipc_message_fini(&message);
     }
@@ -485,6 +522,15 @@ int takeover_install(struct master *master, struct err_text *text)
     return code;
 }
 
+/* We are the host: programs are heard, and the paths are ours. */
+static void become_host(struct takeover *takeover)
+{
+    takeover->is_host = true;
+    host_take_path(takeover->master);
+    takeover_listen(takeover->master);
+    host_start(takeover->master);
+}
+
 static void on_old_host(struct ipc_channel *channel)
 {
     struct takeover *takeover = LIST_OWNER(channel, struct takeover, ipc);
@@ -492,13 +538,21 @@ static void on_old_host(struct ipc_channel *channel)
     struct ipc_message message;
     int code;
 
-    while ((code = ipc_receive(&takeover->ipc, &message)) == 0)
+    while ((code = ipc_receive(&takeover->ipc, &message)) == 0) {
+        if (message.kind == TAKEOVER_GO && !takeover->is_host)
+            become_host(takeover);
         ipc_message_fini(&message);
+    }
     if (code == ERR_AGAIN)
         return;
     ipc_close(&takeover->ipc);
-    log_event(LOG_INFO, "old_host_ended", NULL);
-    host_apps_start(master);
+    if (takeover->is_host) {
+        log_event(LOG_INFO, "old_host_ended", NULL);
+        host_apps_start(master);
+    } else {
+        master_fail(master, EXIT_PORT_IN_USE,
+                    "--replace: the host that runs has ended, or would not wait any longer");
+    }
 }
 
 void takeover_done(struct master *master)

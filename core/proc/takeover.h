@@ -19,7 +19,7 @@ struct master;
 void takeover_listen(struct master *master);
 void takeover_close(struct master *master);
 
-/* Whether a successor is being told, so that no registrar is to be started. */
+/* Whether no registrar is to be started: a successor is being told, or is not sure of its place. */
 bool takeover_is_on(const struct master *master);
 
 /* The registrar has ended: nothing changes any more, and the successor is told. */
@@ -34,7 +34,7 @@ int takeover_take(struct master *master, struct err_text *text);
  * nobody needs are closed. */
 int takeover_install(struct master *master, struct err_text *text);
 
-/* The workers serve: the old host may stop. */
+/* The workers serve: the old host may stop, and says so; then the registrar is started. */
 void takeover_done(struct master *master);
 
 /* Whether the old host is still there. */

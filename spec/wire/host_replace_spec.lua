@@ -1,8 +1,11 @@
 -- moonquay host --replace: a new host takes the place of the one that runs, under load.
 local await = require("spec.support.await")
+local certs = require("spec.support.certs")
 local client = require("spec.support.client")
 local hosts = require("spec.support.host")
 local load = require("spec.support.load")
+local peer = require("spec.support.peer")
+local secure = require("spec.support.secure")
 local server = require("spec.support.server")
 local sys = require("moonquay.probe").sys
 
@@ -136,6 +139,100 @@ describe("moonquay host --replace", function()
       load.assert_only_answers(clients:await(100))
     end
     assert.is_nil(host.server:wait(0))
+  end)
+
+  -- Everything is as it was: programs are heard, commands are done, and the place can be taken.
+  local function assert_unchanged(app)
+    local other = host:app(APP, { prefix = "other", port = app.port })
+    assert.equal("ok", get(app.port, "/other/"))
+    assert.equal(0, other:stop())
+    host:http("add urlacl url=http://localhost:8123/kept/ user=root")
+    assert.is_nil(host.server:wait(0))
+    host:replacement()
+    assert.same({ exit = 0 }, host.server:wait(20))
+    assert.equal("ok", get(app.port))
+    assert.equal(1, #host:http("show urlacl").urlacl)
+  end
+
+  it("changes nothing when the new one fails late", function()
+    local app = host:app(APP)
+    local config = host.temp:write("conf.lua",
+      'return { apps = { { file = "/a.lua", user = "no-such-user" } } }')
+    local new = host:replacement({ "--config", config }, false)
+    assert.equal(78, new:wait(20).exit)
+    host.server:await("takeover_failed")
+    assert_unchanged(app)
+  end)
+
+  it("changes nothing when the new one is told to stop on its way", function()
+    local app = host:app(APP)
+    local new = host:replacement({ "--set", "watchdog=off" }, false)
+    host.server:await("takeover_asked")
+    new:signal("STOP")
+    new:signal("TERM")
+    new:signal("CONT")
+    new:wait(20)
+    if host.server:stderr():find("taken_over") then
+      return -- it was there before the signal
+    end
+    await("the end of it", function()
+      return host.server:stderr():find("takeover_failed")
+    end)
+    assert_unchanged(app)
+  end)
+
+  it("ends with the old one when that is told to stop on its way", function()
+    host:app(APP)
+    local new = host:replacement(nil, false)
+    host.server:await("takeover_asked")
+    host.server:signal("TERM")
+    local old, fresh = host.server:wait(20), new:wait(1)
+    assert.same({ exit = 0 }, old)
+    if not fresh then -- it had taken over before
+      assert.equal(0, new:stop())
+    else
+      assert.equal(69, fresh.exit)
+    end
+  end)
+
+  it("is not kept from it by somebody who says nothing", function()
+    local app = host:app(APP)
+    local silent = assert(sys.spawn({ "python3", "-c", ([[
+import socket, time
+held = [socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) for i in range(3)]
+for one in held:
+    one.connect("%s.takeover")
+print("there", flush=True)
+time.sleep(60)]]):format(host.socket) }, { env = { LD_PRELOAD = false } }))
+    await("it", function()
+      return select(2, assert(io.open("/proc/net/unix")):read("a")
+        :gsub(host.socket:gsub("%p", "%%%0") .. "%.takeover", "")) > 1
+    end)
+    host:replacement()
+    assert.same({ exit = 0 }, host.server:wait(20))
+    assert.equal("ok", get(app.port))
+    sys.kill(silent, "KILL")
+    sys.waitpid(silent, 10000)
+  end)
+
+  it("lets sessions of TLS go on", function()
+    local store = certs.new()
+    local made, port = store:make("site", { names = { "localhost" } }), secure.free_port()
+    host:http(("add sslcert hostnameport=localhost:%d cert=%s key=%s"):format(port, made.cert,
+      made.key))
+    host:app(APP, { prefixes = { ("https://localhost:%d/"):format(port) } })
+    local ticket = store:path("ticket")
+    local function resumed(which)
+      local result = peer.run({ "openssl", "s_client", "-connect", "localhost:" .. port,
+        "-servername", "localhost", which, ticket, "-ign_eof" },
+        "GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+      return result.stdout .. result.stderr
+    end
+    assert.truthy(resumed("-sess_out"):find("New, TLSv1.3", 1, true))
+    host:replacement()
+    assert.same({ exit = 0 }, host.server:wait(20))
+    assert.truthy(resumed("-sess_in"):find("Reused, TLSv1.3", 1, true))
+    store:remove()
   end)
 
   it("says when there is nobody, or somebody else's host", function()
