@@ -11,6 +11,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/utf8.h"
+
 #define PROCESS_BYTES 32
 
 static int log_fd = STDERR_FILENO;
@@ -63,37 +65,6 @@ int log_level_parse(struct span word)
 const char *log_level_name(enum log_level level)
 {
     return level_names[level];
-}
-
-/*
- * The length of the well-formed UTF-8 sequence at the start of text, 0 when there is none: overlong
- * forms, surrogates and what lies above U+10FFFF are none (RFC 3629).
- */
-static size_t utf8_length(struct span text)
-{
-    const unsigned char *at = (const unsigned char *)text.at;
-    unsigned char low = 0x80, high = 0xBF;
-    size_t length;
-
-    if (at[0] < 0x80)
-        return 1;
-    if (at[0] < 0xC2 || at[0] > 0xF4)
-        return 0;
-    length = at[0] < 0xE0 ? 2 : at[0] < 0xF0 ? 3 : 4;
-    if (at[0] == 0xE0)
-        low = 0xA0;
-    else if (at[0] == 0xED)
-        high = 0x9F;
-    else if (at[0] == 0xF0)
-        low = 0x90;
-    else if (at[0] == 0xF4)
-        high = 0x8F;
-    if (text.len < length || at[1] < low || at[1] > high)
-        return 0;
-    for (size_t i = 2; i < length; i++)
-        if (at[i] < 0x80 || at[i] > 0xBF)
-            return 0;
-    return length;
 }
 
 /* Writes the escape of a control character or quote to out (7 bytes); NULL when c needs none. */

@@ -257,7 +257,7 @@ static void respond(struct request *request)
     }
     while (results > 0 && lua_isnil(T, results))
         lua_settop(T, --results);
-    if (results == 0 || exchange->phase == EXCHANGE_ABORTED || exchange->overdue) {
+    if (results == 0 || exchange_void(exchange)) {
         answered(request);
         return;
     }

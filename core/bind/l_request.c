@@ -16,6 +16,8 @@
 
 enum { VALUE_CACHE = 1, VALUE_HEADERS = 2 };
 
+#define QUEUE_BYTES 1041 /* of a queue's name; as the setting */
+
 enum getter {
     GET_METHOD = 1,
     GET_PATH,
@@ -36,6 +38,7 @@ enum getter {
     GET_TLS,
     GET_CTX,
     GET_PARAMS,
+    GET_CAN_DELEGATE,
     GET_USER,
 };
 
@@ -53,6 +56,7 @@ static const struct {
     {"scheme", GET_SCHEME, true},
     {"protocol", GET_PROTOCOL, true},
     {"id", GET_ID, false},
+    {"can_delegate", GET_CAN_DELEGATE, false},
     {"connection_id", GET_CONNECTION_ID, false},
     {"client", GET_CLIENT, true},
     {"peer", GET_PEER, false},
@@ -213,6 +217,9 @@ static int get(lua_State *L, struct request *request, enum getter getter)
     case GET_CTX:
     case GET_PARAMS:
         return push_table(L, request);
+    case GET_CAN_DELEGATE:
+        lua_pushboolean(L, exchange_may_delegate(exchange));
+        return 1;
     default: /* user: nobody sets it but the app itself */
         return push_cached(L, request) ? 1 : 0;
     }
@@ -287,6 +294,49 @@ static int request_on_cancel(lua_State *L)
     return 0;
 }
 
+static int delegated_k(lua_State *L, int status, lua_KContext context)
+{
+    struct request *request = check_request(L, 1, BOX_REQUEST);
+    int code = status == LUA_YIELD ? task_waiter(L)->woken : 0;
+
+    (void)context;
+    if (code == 0)
+        code = request->exchange->delegate_code;
+    if (code == 0) {
+        lua_pushboolean(L, 1);
+        return 1;
+    }
+    return l_fail(L, code,
+                  code == ERR_NOT_FOUND    ? "there is no such request queue"
+                  : code == ERR_PERMISSION ? "the queue is another user's (request_queue_acl)"
+                  : code == ERR_STATE      ? "the host has passed on too much of the body already"
+                  : code == ERR_LIMIT      ? "the request was delegated too often already"
+                                           : NULL);
+}
+
+/* req:delegate(queue) -> true: the request queue of this name has the request, and nothing that is
+ * done to res counts any more; nil, err */
+static int request_delegate(lua_State *L)
+{
+    struct request *request = check_request(L, 1, BOX_REQUEST);
+    const char *queue = luaL_checkstring(L, 2);
+    int code;
+
+    luaL_argcheck(L,
+                  queue[0] && strlen(queue) == lua_rawlen(L, 2) && lua_rawlen(L, 2) < QUEUE_BYTES,
+                  2, "no name of a request queue");
+    lua_settop(L, 2);
+    if (!task_can_wait(L))
+        return task_refuse_wait(L);
+    code = exchange_delegate(request->exchange, queue);
+    if (code < 0)
+        return l_fail(L, code,
+                      code == ERR_UNSUPPORTED ? "the app is not behind a host"
+                      : code == ERR_STATE     ? "the body was read, or the response has started"
+                                              : NULL);
+    return request_wait_certificate(L, request, delegated_k, 0);
+}
+
 /* req:abort(): breaks the answer off, the client sees a reset; the handler goes on like one whose
  * client has left. Without effect when the answer has ended. */
 static int request_abort_call(lua_State *L)
@@ -324,11 +374,9 @@ static int request_tostring(lua_State *L)
 }
 
 static const luaL_Reg methods[] = {
-    {"cancelled", request_cancelled},
-    {"on_cancel", request_on_cancel},
-    {"abort", request_abort_call},
-    {"reset", request_reset_call},
-    {NULL, NULL},
+    {"cancelled", request_cancelled}, {"on_cancel", request_on_cancel},
+    {"abort", request_abort_call},    {"delegate", request_delegate},
+    {"reset", request_reset_call},    {NULL, NULL},
 };
 
 void l_request_open(lua_State *L)

@@ -76,6 +76,7 @@ static void open_app(struct host *self, const char *prefix, uint32_t most_stream
         .owner = self,
         .renew = on_renew,
         .most_stream_id = most_stream_id,
+        .most_refusals = 3,
     });
     self->app =
         app_new(self->server, 0, "shared", &self->settings, dispatch_handler(self->dispatch));

@@ -3,13 +3,16 @@
 #   make fuzz-run SECONDS=20       runs each over a copy of its corpus; what it finds goes to core/fuzz/found
 #   make fuzz-run-NAME             one target; make -j2 fuzz-run runs two at once
 
-FUZZ_TARGETS := head chunked target cookies multipart query prefix proxy forwarded h2 h2_client pem
+FUZZ_TARGETS := head chunked target cookies multipart query prefix proxy forwarded h2 h2_client pem control
 FUZZ_BUILD   ?= build/fuzz
 FUZZ_CC      ?= clang
 FUZZ_SRC     ?= $(wildcard core/base/*.c) $(wildcard core/http/*.c) $(wildcard core/route/*.c) \
-                $(wildcard core/net/addr*.c) core/net/proxy_protocol.c core/tls/tls_cert.c \
-                core/tls/tls_describe.c core/tls/tls_issue.c core/tls/tls_verify.c
-FUZZ_LIBS    := -lcrypto -lnghttp2
+                $(wildcard core/net/*.c) core/tls/tls_cert.c \
+                core/tls/tls_describe.c core/tls/tls_issue.c core/tls/tls_verify.c \
+                $(wildcard core/share/registrar*.c core/share/admin*.c) core/share/control.c \
+                core/share/principal.c core/share/reservation.c core/share/sslcert.c \
+                core/share/state.c $(wildcard core/server/setting*.c) core/server/tls_binding.c
+FUZZ_LIBS    := -lcrypto -lnghttp2 -lev -ljansson
 SECONDS      ?= 20
 
 FUZZ_SAN   := address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer

@@ -234,6 +234,18 @@ static bool is_given(const struct apps *apps, struct span own, const char *key)
            is_in(buf_span(&apps->options->overrides), key);
 }
 
+bool apps_is_given(const struct apps *apps, struct span asked, const char *key)
+{
+    const char *name, *value;
+
+    if (is_given(apps, SPAN_NONE, key) || is_in(buf_span(&apps->options->defaults), key))
+        return true;
+    while (pairs_next(&asked, &name, &value))
+        if (strchr(name, ':') && strcmp(strchr(name, ':') + 1, key) == 0)
+            return true;
+    return false;
+}
+
 static int refuse_duplicate(const struct url_prefix *prefix, const struct served_app *app,
                             const struct served_app *other, struct err_text *text)
 {

@@ -49,6 +49,9 @@ void apps_fini(struct apps *apps);
  */
 int apps_loaded(struct apps *apps, struct span asked, struct err_text *text);
 
+/* Whether anybody has said what a setting of the server shall be. */
+bool apps_is_given(const struct apps *apps, struct span asked, const char *key);
+
 /*
  * Opens the sockets of all prefixes. A prefix that two apps have is an error that names both; so is
  * one that is no prefix, at its place. Nothing stays open after an error.
@@ -71,6 +74,10 @@ void apps_detach(struct apps *apps, unsigned index, struct endpoints *endpoints,
 void apps_use_timeouts(struct apps *apps, int64_t header_wait_ms, int64_t idle_connection_ms,
                        struct buf *change);
 
+/* Of a host: the app that has this prefix; NULL. And a place that is free, or TALLY_APPS. */
+const struct served_app *apps_with_prefix(const struct apps *apps, const char *prefix);
+unsigned apps_free_place(const struct apps *apps);
+
 /* Of a host: where it listens, as endpoints_listen_on has it. */
 int apps_listen_on(struct apps *apps, struct endpoints *endpoints, const struct net_addr *listen,
                    unsigned count, struct err_text *text);
@@ -81,6 +88,17 @@ int apps_listen_on(struct apps *apps, struct endpoints *endpoints, const struct 
  */
 int apps_describe(struct apps *apps, struct span asked, struct buf *pairs, struct err_text *text);
 void apps_given(struct apps *apps, struct span pairs);
+
+/* The same, once they have been given something: what they have, to come back with. */
+void apps_describe_again(const struct apps *apps, struct buf *pairs);
+
+/* The host has given an app a prefix, or taken one back. Adds to change what the workers are told.
+ */
+void apps_note_prefix(struct apps *apps, struct served_app *app, const char *prefix, bool is_there,
+                      struct buf *change);
+
+/* The pairs of app index out of all, without the number in front. */
+void apps_pairs_of(struct span asked, unsigned index, struct buf *own);
 
 /* Adds the whole state, as IPC_SERVE has it. */
 void apps_state(const struct apps *apps, struct buf *pairs);

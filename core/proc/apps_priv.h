@@ -14,9 +14,6 @@ size_t apps_told_bytes(const struct url_prefix *prefix);
 int apps_take_prefix(struct apps *apps, struct served_app *app, struct endpoints *endpoints,
                      struct url_prefix *prefix, struct err_text *text);
 
-/* The pairs of app index out of all, without the number in front. */
-void apps_pairs_of(struct span asked, unsigned index, struct buf *own);
-
 /* Which of its lists of addresses counts; *is_urls: it is urls. */
 struct hosting_choice apps_choose(const struct apps *apps, const struct served_app *app,
                                   struct span own, bool *is_urls);

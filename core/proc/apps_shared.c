@@ -218,6 +218,40 @@ void apps_detach(struct apps *apps, unsigned index, struct endpoints *endpoints,
     *app = (struct served_app){.index = index};
 }
 
+struct search {
+    const struct url_prefix *prefix;
+    const struct served_app *found;
+};
+
+static void compare(void *context, const struct url_prefix *prefix, void *value)
+{
+    struct search *search = context;
+
+    if (url_prefix_equal(prefix, search->prefix))
+        search->found = value;
+}
+
+const struct served_app *apps_with_prefix(const struct apps *apps, const char *prefix)
+{
+    struct url_prefix parsed;
+    struct search search = {.prefix = &parsed};
+
+    if (url_prefix_parse(&parsed, span_str(prefix), NULL) < 0)
+        return NULL;
+    prefix_table_each(apps->prefixes, compare, &search);
+    url_prefix_fini(&parsed);
+    return search.found;
+}
+
+unsigned apps_free_place(const struct apps *apps)
+{
+    unsigned place = 0;
+
+    while (place < TALLY_APPS && apps->at[place].is_open)
+        place++;
+    return place;
+}
+
 struct visit {
     void (*each)(void *context, const struct url_prefix *prefix);
     void *context;
@@ -263,10 +297,20 @@ static void describe_setting(void *arg, const char *key)
             &(struct telling){describing->settings, SETTING_APP, prefix, describing->pairs}, key);
 }
 
-static int describe_app(struct apps *apps, struct served_app *app, struct span own,
-                        struct buf *pairs, struct err_text *text)
+/* All but its prefixes. */
+static void describe_app(const struct served_app *app, struct buf *pairs)
 {
     struct describing describing = {&app->settings, app->index, pairs};
+    char scope[16];
+
+    snprintf(scope, sizeof(scope), "%u:", app->index);
+    apps_add_pair(pairs, scope, "name", app->path);
+    settings_each(describe_setting, &describing);
+}
+
+static int describe_wish(struct apps *apps, struct served_app *app, struct span own,
+                         struct buf *pairs, struct err_text *text)
+{
     bool is_urls;
     struct hosting_choice choice = apps_choose(apps, app, own, &is_urls);
     const char *rest = choice.list;
@@ -274,8 +318,7 @@ static int describe_app(struct apps *apps, struct served_app *app, struct span o
     char scope[16];
 
     snprintf(scope, sizeof(scope), "%u:", app->index);
-    apps_add_pair(pairs, scope, "name", app->path);
-    settings_each(describe_setting, &describing);
+    describe_app(app, pairs);
     while (settings_item(&rest, &item)) {
         struct url_prefix prefix;
         int code = url_prefix_parse(&prefix, item, text);
@@ -296,10 +339,43 @@ int apps_describe(struct apps *apps, struct span asked, struct buf *pairs, struc
         struct buf own = {0};
 
         apps_pairs_of(asked, i, &own);
-        code = describe_app(apps, &apps->at[i], buf_span(&own), pairs, text);
+        code = describe_wish(apps, &apps->at[i], buf_span(&own), pairs, text);
         buf_fini(&own);
     }
     return code;
+}
+
+void apps_describe_again(const struct apps *apps, struct buf *pairs)
+{
+    for (unsigned i = 0; i < apps->count; i++)
+        describe_app(&apps->at[i], pairs);
+    prefix_table_each(apps->prefixes, apps_add_prefix, pairs);
+}
+
+static bool note_prefix(struct apps *apps, struct served_app *app, const char *text, bool is_there)
+{
+    struct url_prefix prefix;
+    void *other;
+    bool is_new;
+
+    if (url_prefix_parse(&prefix, span_str(text), NULL) < 0)
+        return false;
+    if (is_there)
+        is_new = prefix_table_add(apps->prefixes, &prefix, app, &other) == 0;
+    else
+        is_new = prefix_table_remove(apps->prefixes, &prefix) != NULL;
+    url_prefix_fini(&prefix);
+    return is_new;
+}
+
+void apps_note_prefix(struct apps *apps, struct served_app *app, const char *prefix, bool is_there,
+                      struct buf *change)
+{
+    char scope[16];
+
+    snprintf(scope, sizeof(scope), "%u:", app->index);
+    if (note_prefix(apps, app, prefix, is_there))
+        apps_add_pair(change, scope, is_there ? IPC_ADD_PREFIX : IPC_DROP_PREFIX, prefix);
 }
 
 void apps_given(struct apps *apps, struct span pairs)
@@ -311,13 +387,8 @@ void apps_given(struct apps *apps, struct span pairs)
     while (pairs_next(&pairs, &key, &value)) {
         char *rest;
         unsigned index = (unsigned)strtoul(key, &rest, 10);
-        struct url_prefix prefix;
-        void *other;
 
-        if (index >= apps->count || strcmp(rest, ":+") != 0 ||
-            url_prefix_parse(&prefix, span_str(value), NULL) < 0)
-            continue;
-        prefix_table_add(apps->prefixes, &prefix, &apps->at[index], &other);
-        url_prefix_fini(&prefix);
+        if (index < apps->count && strcmp(rest, ":" IPC_ADD_PREFIX) == 0)
+            note_prefix(apps, &apps->at[index], value, true);
     }
 }

@@ -17,9 +17,7 @@
 
 struct change {
     struct list node;
-    struct slot *asker;  /* NULL: the registrar of a host */
-    uint32_t generation; /* of the asker's process: a later one did not ask */
-    unsigned number;     /* of its question */
+    struct changes_asker asker;
     unsigned version;
     struct buf reply;
 };
@@ -62,12 +60,15 @@ static uint32_t generation_of(const struct master *master, const struct slot *as
     return asker ? slot_generation(asker) : host_generation(master);
 }
 
-static void answer(struct master *master, struct slot *asker, unsigned number, struct span pairs)
+/* Nobody hears it when its process has gone meanwhile. */
+static void answer(struct master *master, const struct changes_asker *asker, struct span pairs)
 {
-    if (asker)
-        slot_post(asker, IPC_REPLY, number, pairs);
+    if (asker->generation != generation_of(master, asker->slot))
+        return;
+    if (asker->slot)
+        slot_post(asker->slot, IPC_REPLY, asker->number, pairs);
     else
-        host_post(master, IPC_REPLY, number, pairs);
+        host_post(master, IPC_REPLY, asker->number, pairs);
 }
 
 /* The sockets first: who hears that a port is closed will find it so. */
@@ -84,20 +85,19 @@ void changes_settle(struct master *master)
         node = node->next;
         if ((int)(change->version - version) > 0)
             continue;
-        if (change->generation == generation_of(master, change->asker))
-            answer(master, change->asker, change->number, buf_span(&change->reply));
+        answer(master, &change->asker, buf_span(&change->reply));
         change_free(changes, change);
     }
 }
 
-static void refuse(struct master *master, struct slot *asker, unsigned number,
+static void refuse(struct master *master, const struct changes_asker *asker,
                    const struct err_text *why)
 {
     struct buf reply = {0};
 
     pairs_add(&reply, "wrong", why->text);
     pairs_add_number(&reply, "code", (unsigned)why->exit_code);
-    answer(master, asker, number, buf_span(&reply));
+    answer(master, asker, buf_span(&reply));
     buf_fini(&reply);
 }
 
@@ -178,8 +178,6 @@ static int perform_any(struct master *master, struct slot *asker, struct span as
     struct served_app *app = app_of(master, asked);
     int code = check(master, text);
 
-    if (code == 0)
-        code = share_judge_change(master, asked, text);
     if (code < 0)
         return code;
     if (asker == NULL && (code = host_perform(master, asked, change, reply, text)) != ERR_NOT_FOUND)
@@ -189,30 +187,79 @@ static int perform_any(struct master *master, struct slot *asker, struct span as
     return perform(master, app, asked, change, reply, text);
 }
 
-void changes_asked(struct master *master, struct slot *asker, const struct ipc_message *message)
+/* What it is now has been done: the workers are told, and the asker when all of them have it. Takes
+ * the reply's content. */
+static void put_in_force(struct master *master, const struct changes_asker *asker,
+                         struct span change, struct buf *reply, unsigned last_id)
 {
+    struct change *made = mem_zalloc(sizeof(*made));
+
+    master->changes.version = master->endpoints.version;
+    tell_everybody(master, change, last_id);
+    made->asker = *asker;
+    made->version = master->changes.version;
+    made->reply = *reply;
+    *reply = (struct buf){0};
+    list_append(&master->changes.pending, &made->node);
+    master->changes.count++;
+    master_settings_changed(master);
+    changes_settle(master);
+}
+
+void changes_asked(struct master *master, struct slot *slot, const struct ipc_message *message)
+{
+    const struct changes_asker asker = {slot, generation_of(master, slot), message->value};
+    struct span asked = buf_span(&message->text);
     unsigned last_id = master->endpoints.last_id;
     struct buf change = {0}, reply = {0};
     struct err_text text = {0};
 
     master->endpoints.version = master->changes.version + 1;
-    if (perform_any(master, asker, buf_span(&message->text), &change, &reply, &text) < 0) {
-        refuse(master, asker, message->value, &text);
+    if (slot && check(master, &text) == 0 && share_has_to_ask(master, asked)) {
+        if (share_ask(master, slot, message, &text) < 0)
+            refuse(master, &asker, &text);
+    } else if (perform_any(master, slot, asked, &change, &reply, &text) < 0) {
+        refuse(master, &asker, &text);
     } else {
-        struct change *made = mem_zalloc(sizeof(*made));
+        put_in_force(master, &asker, buf_span(&change), &reply, last_id);
+    }
+    buf_fini(&change);
+    buf_fini(&reply);
+}
 
-        master->changes.version = master->endpoints.version;
-        tell_everybody(master, buf_span(&change), last_id);
-        made->asker = asker;
-        made->generation = generation_of(master, asker);
-        made->number = message->value;
-        made->version = master->changes.version;
-        made->reply = reply;
-        reply = (struct buf){0};
-        list_append(&master->changes.pending, &made->node);
-        master->changes.count++;
-        master_settings_changed(master);
-        changes_settle(master);
+/* The host has done it; a setting is kept here too, for who reads it. */
+static int note(struct master *master, struct served_app *app, struct span asked, const char *given,
+                struct buf *change, struct err_text *text)
+{
+    const char *op = pairs_find(asked, "op"), *key = pairs_find(asked, "key");
+    const char *value = pairs_find(asked, "value"), *place = pairs_find(asked, "place");
+
+    if (strcmp(op, "set") == 0)
+        return apps_change_setting(&master->apps, app, key, value, place, change, text);
+    apps_note_prefix(&master->apps, app, given, strcmp(op, "listen") == 0, change);
+    log_change(app, op, key, value);
+    return 0;
+}
+
+void changes_confirmed(struct master *master, const struct changes_asker *asker, struct span asked,
+                       const char *wrong, struct span result)
+{
+    struct served_app *app = app_of(master, asked);
+    const char *given = pairs_find(result, "ok");
+    struct buf change = {0}, reply = {0};
+    struct err_text text = {0};
+    int code = check(master, &text);
+
+    master->endpoints.version = master->changes.version + 1;
+    if (wrong)
+        code = err_set(&text, EXIT_OPTION, ERR_INVALID, "%s", wrong);
+    if (code == 0 && app)
+        code = note(master, app, asked, given ? given : "", &change, &text);
+    if (code < 0 || app == NULL) {
+        refuse(master, asker, &text);
+    } else {
+        pairs_add(&reply, "ok", given ? given : "");
+        put_in_force(master, asker, buf_span(&change), &reply, master->endpoints.last_id);
     }
     buf_fini(&change);
     buf_fini(&reply);

@@ -259,6 +259,40 @@ void endpoints_remove(struct endpoints *endpoints, const struct url_prefix *pref
     }
 }
 
+/* ---- sockets of another process ---- */
+
+int *endpoints_adopt(struct endpoints *endpoints, const struct net_addr *addr, bool https,
+                     unsigned slot)
+{
+    struct endpoint *endpoint = find(endpoints, addr);
+
+    if (slot >= endpoints->slots || (endpoint == NULL && endpoints->count == ENDPOINTS_MAX))
+        return NULL;
+    if (endpoint == NULL) {
+        endpoints->at = mem_realloc(endpoints->at, sizeof(*endpoint) * (endpoints->count + 1));
+        endpoint = &endpoints->at[endpoints->count++];
+        *endpoint = (struct endpoint){.id = ++endpoints->last_id,
+                                      .addr = *addr,
+                                      .https = https,
+                                      .sockets = no_sockets(endpoints->slots)};
+    }
+    return &endpoint->sockets[slot];
+}
+
+int endpoints_complete(struct endpoints *endpoints, struct err_text *text)
+{
+    int code = 0;
+
+    for (unsigned i = 0; i < endpoints->count && code == 0; i++)
+        for (unsigned slot = 0; slot < endpoints->slots && code == 0; slot++)
+            if (endpoints->at[i].sockets[slot] < 0) {
+                code = listener_bind(&endpoints->at[i].addr, false, text);
+                endpoints->at[i].sockets[slot] = code;
+                code = code < 0 ? code : 0;
+            }
+    return code;
+}
+
 /* ---- another listen list ---- */
 
 static void use_list(struct endpoints *endpoints, const struct net_addr *listen, unsigned count)

@@ -50,6 +50,14 @@ int endpoints_add(struct endpoints *endpoints, struct url_prefix *prefix, struct
  */
 void endpoints_remove(struct endpoints *endpoints, const struct url_prefix *prefix);
 
+/* The place for a socket of that slot that another process has opened, -1 when it is empty; NULL
+ * when there are no such slot or too many addresses. Its endpoint has no use yet. */
+int *endpoints_adopt(struct endpoints *endpoints, const struct net_addr *addr, bool https,
+                     unsigned slot);
+
+/* Opens what is missing of such endpoints, when there are more slots here. */
+int endpoints_complete(struct endpoints *endpoints, struct err_text *text);
+
 /* From now on prefixes are served at these addresses: moves those that are there, given by each.
  * Nothing has changed when it fails. */
 typedef void endpoints_each_fn(void *owner,

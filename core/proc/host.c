@@ -6,6 +6,7 @@
 #include "proc/host.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -21,11 +22,14 @@
 #include "proc/host_state.h"
 #include "proc/runtime_dir.h"
 #include "proc/service_state.h"
+#include "proc/takeover.h"
 #include "share/control.h"
 
 #define BACKLOG       128
 #define PAUSE_SECONDS 0.1 /* before the next registrar when one has died young */
 #define EARLY_MS      1000
+#define STOP_MOST_MS  2000 /* for the registrar to end when it is told to */
+#define STOP_STEP_MS  5
 
 /* ---- the socket ---- */
 
@@ -68,16 +72,28 @@ static int listen_at(struct host *host, struct err_text *text)
     return code;
 }
 
-int host_open(struct master *master, struct err_text *text)
+int host_find_path(struct master *master, struct err_text *text)
 {
     struct host *host = &master->host;
     const char *given = master->options->socket;
 
-    if (given == NULL && runtime_dir_host(host->path, sizeof(host->path), text) < 0)
-        return ERR_INVALID;
-    if (given)
-        snprintf(host->path, sizeof(host->path), "%s", given);
-    return listen_at(host, text);
+    if (given == NULL)
+        return runtime_dir_host(host->path, sizeof(host->path), text);
+    if (strlen(given) >= sizeof(host->path))
+        return err_set(text, EXIT_OPTION, ERR_TOO_LARGE, "%.200s is too long for a socket", given);
+    snprintf(host->path, sizeof(host->path), "%s", given);
+    return 0;
+}
+
+int host_open(struct master *master, struct err_text *text)
+{
+    return master->host.control_fd >= 0 ? 0 : listen_at(&master->host, text);
+}
+
+void host_leave(struct master *master)
+{
+    close(master->host.control_fd);
+    master->host.control_fd = -1;
 }
 
 void host_close(struct master *master)
@@ -240,6 +256,15 @@ void host_stop(struct master *master)
         kill(host->pid, SIGTERM);
 }
 
+static pid_t waitpid_now(pid_t pid, int *status)
+{
+    pid_t ended;
+
+    while ((ended = waitpid(pid, status, WNOHANG)) < 0 && errno == EINTR)
+        ;
+    return ended;
+}
+
 void host_reap(struct master *master, bool wait)
 {
     struct host *host = &master->host;
@@ -248,8 +273,12 @@ void host_reap(struct master *master, bool wait)
 
     if (host->pid == 0)
         return;
-    while ((pid = waitpid(host->pid, &status, wait ? 0 : WNOHANG)) < 0 && errno == EINTR)
-        ;
+    for (int ms = 0; wait && waitpid_now(host->pid, &status) == 0; ms += STOP_STEP_MS) {
+        if (ms >= STOP_MOST_MS)
+            kill(host->pid, SIGKILL);
+        poll(NULL, 0, STOP_STEP_MS);
+    }
+    pid = wait ? host->pid : waitpid_now(host->pid, &status);
     if (pid != host->pid)
         return;
     host->pid = 0;
@@ -257,6 +286,10 @@ void host_reap(struct master *master, bool wait)
     ipc_close(&host->ipc);
     if (master->state == MASTER_STOPPING)
         return;
+    if (takeover_is_on(master)) {
+        takeover_registrar_gone(master);
+        return;
+    }
     log_event(LOG_ERROR, "registrar_died", "it is started again");
     if (loop_now_ms(master->loop) - host->started_ms < EARLY_MS)
         try_again(host);

@@ -11,6 +11,12 @@
 int host_open(struct master *master, struct err_text *text);
 void host_close(struct master *master);
 
+/* Finds where the socket is to be: host->path. 0 or an error. */
+int host_find_path(struct master *master, struct err_text *text);
+
+/* Another host has the socket. */
+void host_leave(struct master *master);
+
 /* Starts the registrar; the apps' table exists. */
 void host_start(struct master *master);
 

@@ -306,6 +306,19 @@ void host_state_close(struct master *master)
     master->host.state = NULL;
 }
 
+void host_state_let_go(struct master *master)
+{
+    state_file_unlock(&master->host.state->file);
+}
+
+void host_state_hold(struct master *master)
+{
+    struct err_text text;
+
+    if (state_file_lock(&master->host.state->file, &text) < 0)
+        log_event(LOG_ERROR, "state_file", "%s", text.text);
+}
+
 const char *host_state_text(const struct master *master)
 {
     return buf_span(&master->host.state->text).at;

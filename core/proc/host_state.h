@@ -20,6 +20,10 @@ int host_state_open(struct master *master, struct err_text *text);
 int host_state_begin(struct master *master, struct err_text *text);
 void host_state_close(struct master *master);
 
+/* Another host is about to have the state file; and it has not got it after all. */
+void host_state_let_go(struct master *master);
+void host_state_hold(struct master *master);
+
 /* As it is, for a registrar that begins. */
 const char *host_state_text(const struct master *master);
 

@@ -201,8 +201,12 @@ static int complete(int argc, char **argv)
     struct buf text = {0};
 
     for (int i = 0; i < argc && count < WORDS_MOST; i++)
-        if (argv[i][0] != '-' || i == argc - 1)
+        if (strcmp(argv[i], "--socket") == 0 && i < argc - 1)
+            i++; /* its path, for which files are offered where we have no words */
+        else if (argv[i][0] != '-' || i == argc - 1)
             words[count++] = argv[i];
+    if (argc >= 2 && strcmp(argv[argc - 2], "--socket") == 0)
+        return 0;
     if (count > 0 && words[count - 1][0] == '-')
         for (size_t i = 0; i < sizeof(options) / sizeof(options[0]); i++)
             buf_printf(&text, "%s\n", options[i]);

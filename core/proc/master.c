@@ -19,10 +19,12 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "proc/host.h"
+#include "proc/host_apps.h"
 #include "proc/host_state.h"
 #include "proc/master_priv.h"
 #include "proc/share.h"
 #include "proc/status_answer.h"
+#include "proc/takeover.h"
 #include "proc/worker_ipc.h"
 
 #define SPARE_DESCRIPTORS   64 /* for a few connections and files in each process */
@@ -162,7 +164,9 @@ static int open_certificates(struct master *master, struct err_text *text)
     };
 
     master->apps.certificates = &master->certificates;
-    if (is_host && host_state_open(master, text) < 0)
+    if (is_host && (host_find_path(master, text) < 0 ||
+                    (master->options->replaces && takeover_take(master, text) < 0) ||
+                    host_state_open(master, text) < 0))
         return ERR_INVALID;
     if (certificates_open(&master->certificates, &parts, text) < 0)
         return ERR_INVALID;
@@ -204,7 +208,12 @@ void master_apps_loaded(struct master *master, struct span asked)
         master_fail(master, text.exit_code, "%s", text.text);
         return;
     }
-    if (master->options->shares) {
+    if (master->apps.settings.share) {
+        if (!apps_is_given(&master->apps, asked, "workers"))
+            master->apps.settings.workers = 1; /* the host's do most of the work */
+        if (master->apps.settings.tls[0])
+            log_event(LOG_WARN, "tls_unused", "certificates are the host's: %s",
+                      "moonquay http add sslcert");
         if (share_open(master, asked, &text) < 0)
             master_fail(master, text.exit_code, "%s", text.text);
         return;
@@ -217,7 +226,8 @@ void master_apps_loaded(struct master *master, struct span asked)
     if (!open_control(master))
         return;
     if (master->options->command == COMMAND_HOST) {
-        if (host_open(master, &text) < 0) {
+        if (takeover_install(master, &text) < 0 || host_open(master, &text) < 0 ||
+            host_apps_open(master, &text) < 0) {
             master_fail(master, text.exit_code, "%s", text.text);
             return;
         }
@@ -323,6 +333,12 @@ void master_slot_serving(struct master *master)
     master->state = MASTER_SERVING;
     watch_anew(master); /* the app may have changed the time */
     announce(master);
+    if (master->options->command == COMMAND_HOST) {
+        takeover_listen(master);
+        takeover_done(master);
+    }
+    if (!takeover_is_shared(master)) /* else when the old host has stopped its own */
+        host_apps_start(master);
 }
 
 /* ---- signals and stop */
@@ -337,7 +353,10 @@ static bool any_worker(const struct master *master)
 
 void master_slot_gone(struct master *master)
 {
-    if (!any_worker(master))
+    if (any_worker(master))
+        return;
+    host_apps_stop(master); /* the last request of theirs has ended */
+    if (host_apps_are_gone(master))
         loop_stop(master->loop);
 }
 
@@ -363,6 +382,7 @@ static void on_drain_over(struct loop_alarm *alarm)
     if (master->status == 0) /* a failed start has been told, in one line */
         log_event(LOG_ERROR, "stop_forced", "workers did not end in time and are killed");
     kill_workers(master);
+    host_apps_kill(master);
 }
 
 /*
@@ -408,6 +428,7 @@ static void on_child(struct loop_signal *signal, int number)
 
     (void)number;
     host_reap(master, false);
+    host_apps_reap(master, false);
     for (unsigned i = 0; i < master->slot_count; i++)
         slot_reap(master->slots[i], false);
 }
@@ -485,6 +506,10 @@ static void clean_up(struct master *master)
         slot_reap(master->slots[i], true);
     host_stop(master);
     host_reap(master, true);
+    host_apps_kill(master);
+    host_apps_reap(master, true);
+    host_apps_close(master);
+    takeover_close(master);
     host_close(master);
     host_state_close(master);
     share_close(master);

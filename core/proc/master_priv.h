@@ -16,6 +16,8 @@
 #include "route/tally.h"
 
 struct attachment;
+struct host_apps;
+struct takeover;
 struct host_state;
 
 #define MAX_WORKERS 1024 /* the range of the setting */
@@ -54,6 +56,7 @@ struct host {
     int64_t started_ms;
     int control_fd; /* -1: this is no host */
     char path[108];
+    struct host_apps *apps;   /* NULL: none is configured */
     struct host_state *state; /* NULL before host_state_open */
 };
 
@@ -65,8 +68,11 @@ struct master {
     struct certificates certificates;
     struct changes changes;
     struct host host;
+    struct takeover *takeover;     /* NULL: none was ever thought of */
     struct attachment *attachment; /* NULL: nothing is attached to a host */
-    struct buf wish;               /* what it says there */
+    struct buf wish;               /* what it says there first */
+    struct list asked_host;        /* changes that the host has to agree to */
+    unsigned share_questions, last_share_question;
     enum master_state state;
     struct loop *loop;
     struct loop_signal on_int, on_term, on_child, on_usr1, on_hup;

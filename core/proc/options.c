@@ -23,6 +23,7 @@ static const struct {
     {"--user", "user", NULL},
     {"--dev", "development", "true"},
     {"--no-dev", "development", "false"},
+    {"--share", "share", "true"},
     {"--access-log", "access_log", NULL},
     {"--access-log-format", "access_log_format", NULL},
     {"--error-log", "error_log", NULL},
@@ -134,12 +135,16 @@ static int read_option(struct reader *reader, const char *word)
         return read_pair(reader, word, name);
     if (span_eq(name, SPAN("--config")))
         return read_config(reader, word);
-    if (span_eq(name, SPAN("--share")) && reader->options->command == COMMAND_SERVE) {
-        reader->options->shares = true;
+    if (span_eq(name, SPAN("--unregister")) && reader->options->command == COMMAND_SERVE) {
+        reader->options->unregisters = true;
         return 0;
     }
     if (reader->options->command == COMMAND_HOST && span_eq(name, SPAN("--socket")))
         return read_path(reader, word, name_len, &reader->options->socket);
+    if (reader->options->command == COMMAND_HOST && strcmp(word, "--replace") == 0) {
+        reader->options->replaces = true;
+        return 0;
+    }
     if (reader->options->command == COMMAND_HOST && span_eq(name, SPAN("--state")))
         return read_path(reader, word, name_len, &reader->options->state);
     for (size_t i = 0; i < COUNT(short_forms); i++) {
@@ -294,7 +299,7 @@ static int read_serve(struct reader *reader)
         return code;
     if (getenv("MOONQUAY_HOST") && getenv("MOONQUAY_HOST")[0]) {
         reader->options->socket = getenv("MOONQUAY_HOST");
-        reader->options->shares = true;
+        pairs_add(&reader->options->overrides, "share", "true");
     }
     return find_app(reader->options, reader->text);
 }
@@ -386,11 +391,16 @@ void options_help(void)
           "    --default KEY=VALUE              likewise, but configuration and app beat it\n"
           "    --share                          behind a host, which has the ports; MOONQUAY_HOST\n"
           "                                     names its socket and says so too\n"
+          "    --unregister                     behind a host: prefixes go with the process, and "
+          "are\n"
+          "                                     not kept for registration_grace\n"
           "moonquay host [options]              has the ports of apps that are processes of their\n"
           "                                     own; options of the server as above\n"
           "    --socket PATH                    where apps find it\n"
           "    --state FILE                     what it remembers: reservations, certificates,\n"
           "                                     addresses, timeouts\n"
+          "    --replace                        takes the place of the host that runs there, and\n"
+          "                                     nobody notices\n"
           "moonquay status [PID]                how a running server of this user is\n"
           "    --json                           for programs\n"
           "    --socket PATH                    the one behind this control socket\n"

@@ -31,7 +31,8 @@ struct options {
     const char *app;        /* the first of them */
     const char *socket;     /* that a host listens on: --socket; NULL: the usual one */
     const char *state;      /* its file: --state; likewise */
-    bool shares;            /* --share: the apps are attached to a host */
+    bool replaces;          /* --replace: the host that runs */
+    bool unregisters;       /* --unregister: their prefixes do not outlive the process */
     const char *form;       /* of COMMAND_OPTIONS: "text" and others of settings_print_as */
     char lua_dir[PATH_MAX]; /* where moonquay/init.lua is */
     struct buf defaults;    /* pairs: what depends on how we were started, --default, then what the

@@ -10,39 +10,31 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "base/mem.h"
 #include "proc/runtime_dir.h"
 #include "share/attachment.h"
 #include "share/control.h"
+
+#define SHARE_QUESTIONS 32 /* without an answer; the host takes CONTROL_QUESTIONS */
+
+/* A change that the host is asked for, on behalf of a worker. */
+struct share_question {
+    struct list node;
+    struct slot *asker;
+    uint32_t generation; /* of its process */
+    unsigned number;     /* the asker's */
+    unsigned sent_as;
+    struct buf asked;
+};
 
 static void describe(void *owner, struct buf *pairs)
 {
     const struct master *master = owner;
 
-    buf_append(pairs, buf_span(&master->wish));
-}
-
-static bool is_prefix(const char *key)
-{
-    size_t length = strlen(key);
-
-    return length > 2 && strcmp(key + length - 2, ":" IPC_ADD_PREFIX) == 0;
-}
-
-/* A port that was chosen for us is what we want when we come back. */
-static void remember(struct master *master, struct span given)
-{
-    struct span wish = buf_span(&master->wish);
-    struct buf fresh = {0};
-    const char *key, *value;
-
-    while (pairs_next(&wish, &key, &value))
-        if (!is_prefix(key))
-            pairs_add(&fresh, key, value);
-    while (pairs_next(&given, &key, &value))
-        if (is_prefix(key))
-            pairs_add(&fresh, key, value);
-    buf_fini(&master->wish);
-    master->wish = fresh;
+    if (master->apps.prefixes)
+        apps_describe_again(&master->apps, pairs);
+    else
+        buf_append(pairs, buf_span(&master->wish));
 }
 
 static void on_attached(void *owner, struct span pairs)
@@ -51,7 +43,6 @@ static void on_attached(void *owner, struct span pairs)
     bool is_first = master->apps.prefixes == NULL;
 
     apps_given(&master->apps, pairs);
-    remember(master, pairs);
     if (is_first)
         master_shared(master);
     else
@@ -79,34 +70,6 @@ static void on_channel(void *owner, unsigned worker, unsigned app, int fd)
         slot_post_fd(master->slots[worker], IPC_CHANNEL, app, SPAN_NONE, fd);
 }
 
-int share_open(struct master *master, struct span asked, struct err_text *text)
-{
-    int code = apps_describe(&master->apps, asked, &master->wish, text);
-
-    if (code < 0)
-        return code;
-    if (master->options->socket)
-        snprintf(master->host.path, sizeof(master->host.path), "%s", master->options->socket);
-    else
-        runtime_dir_find_host(master->host.path);
-    return attachment_open(&master->attachment,
-                           &(struct attachment_parts){.loop = master->loop,
-                                                      .path = master->host.path,
-                                                      .owner = master,
-                                                      .describe = describe,
-                                                      .attached = on_attached,
-                                                      .refused = on_refused,
-                                                      .channel = on_channel},
-                           text);
-}
-
-void share_close(struct master *master)
-{
-    attachment_free(master->attachment);
-    master->attachment = NULL;
-    buf_fini(&master->wish);
-}
-
 void share_worker(struct master *master, unsigned slot, bool serves)
 {
     if (master->attachment)
@@ -127,23 +90,112 @@ static bool is_ours(const char *key)
     return settings_scope(key) != SETTING_APP; /* of this process's server */
 }
 
-int share_judge_change(const struct master *master, struct span asked, struct err_text *text)
+bool share_has_to_ask(const struct master *master, struct span asked)
 {
     const char *op = pairs_find(asked, "op"), *key = pairs_find(asked, "key");
 
-    if (master->attachment == NULL || op == NULL || key == NULL)
-        return 0;
-    if (strcmp(op, "set") != 0)
-        return err_set(text, EXIT_OPTION, ERR_UNSUPPORTED,
-                       "%s: an app behind a host names its prefixes at the start", op);
-    if (is_ours(key))
-        return 0;
-    return err_set(text, EXIT_OPTION, ERR_UNSUPPORTED,
-                   "%s: the host applies it, and takes it at the start of the app only", key);
+    return master->attachment && op && key && (strcmp(op, "set") != 0 || !is_ours(key));
+}
+
+static void drop(struct share_question *question)
+{
+    list_remove(&question->node);
+    buf_fini(&question->asked);
+    mem_free(question);
+}
+
+int share_ask(struct master *master, struct slot *asker, const struct ipc_message *message,
+              struct err_text *text)
+{
+    struct share_question *question;
+
+    if (master->share_questions >= SHARE_QUESTIONS)
+        return err_set(text, EXIT_INTERNAL, ERR_LIMIT, "too many changes at once");
+    question = mem_zalloc(sizeof(*question));
+    question->asker = asker;
+    question->generation = slot_generation(asker);
+    question->number = message->value;
+    question->sent_as = ++master->last_share_question;
+    buf_append(&question->asked, buf_span(&message->text));
+    list_init(&question->node);
+    if (!attachment_ask(master->attachment, question->sent_as, buf_span(&question->asked))) {
+        drop(question);
+        return err_set(text, EXIT_INTERNAL, ERR_STATE, "the host is away at the moment");
+    }
+    list_append(&master->asked_host, &question->node);
+    master->share_questions++;
+    return 0;
+}
+
+static void settle(struct master *master, struct share_question *question, const char *wrong,
+                   struct span result)
+{
+    const struct changes_asker asker = {question->asker, question->generation, question->number};
+
+    master->share_questions--;
+    changes_confirmed(master, &asker, buf_span(&question->asked), wrong, result);
+    drop(question);
+}
+
+/* Answers come in the order of the questions. */
+static void on_replied(void *owner, unsigned number, const char *wrong, struct span result)
+{
+    struct master *master = owner;
+    struct list *node = master->asked_host.next;
+
+    if (node == &master->asked_host ||
+        LIST_OWNER(node, struct share_question, node)->sent_as != number)
+        return; /* of an earlier connection */
+    settle(master, LIST_OWNER(node, struct share_question, node), wrong, result);
+}
+
+static void on_lost(void *owner)
+{
+    struct master *master = owner;
+
+    while (!list_empty(&master->asked_host))
+        settle(master, LIST_OWNER(master->asked_host.next, struct share_question, node),
+               "the host has gone before it answered", SPAN_NONE);
+}
+
+int share_open(struct master *master, struct span asked, struct err_text *text)
+{
+    int code;
+
+    list_init(&master->asked_host);
+    code = apps_describe(&master->apps, asked, &master->wish, text);
+
+    if (code < 0)
+        return code;
+    if (master->options->socket)
+        snprintf(master->host.path, sizeof(master->host.path), "%s", master->options->socket);
+    else
+        runtime_dir_find_host(master->host.path);
+    return attachment_open(&master->attachment,
+                           &(struct attachment_parts){.loop = master->loop,
+                                                      .path = master->host.path,
+                                                      .owner = master,
+                                                      .describe = describe,
+                                                      .attached = on_attached,
+                                                      .refused = on_refused,
+                                                      .replied = on_replied,
+                                                      .lost = on_lost,
+                                                      .channel = on_channel},
+                           text);
+}
+
+void share_close(struct master *master)
+{
+    if (master->attachment)
+        while (!list_empty(&master->asked_host))
+            drop(LIST_OWNER(master->asked_host.next, struct share_question, node));
+    attachment_free(master->attachment);
+    master->attachment = NULL;
+    buf_fini(&master->wish);
 }
 
 void share_stop(struct master *master)
 {
     if (master->attachment)
-        attachment_detach(master->attachment, true);
+        attachment_detach(master->attachment, !master->options->unregisters);
 }

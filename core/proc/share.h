@@ -11,9 +11,11 @@ void share_close(struct master *master);
 /* A worker serves, or does no more. Nothing where nothing is shared. */
 void share_worker(struct master *master, unsigned slot, bool serves);
 
-/* What an app of an attached process asks for at run time and the host does not learn of: an error,
- * so that it is not thought to hold. 0: it is this process's own affair. */
-int share_judge_change(const struct master *master, struct span asked, struct err_text *text);
+/* Whether the host applies what an app asks for at run time, and so has to agree. Then share_ask
+ * asks it, and changes_confirmed follows; or an error. */
+bool share_has_to_ask(const struct master *master, struct span asked);
+int share_ask(struct master *master, struct slot *asker, const struct ipc_message *message,
+              struct err_text *text);
 
 /* The process stops: nothing new comes. */
 void share_stop(struct master *master);

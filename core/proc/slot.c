@@ -16,7 +16,9 @@
 
 #include "base/log.h"
 #include "base/mem.h"
+#include "proc/child.h"
 #include "proc/host.h"
+#include "proc/host_apps.h"
 #include "proc/host_state.h"
 #include "proc/master_priv.h"
 #include "proc/share.h"
@@ -276,6 +278,11 @@ static void handle(struct slot *slot, const struct ipc_message *message)
         changes_asked(master, slot, message);
     else if (message->kind == IPC_RENEW)
         host_post(master, IPC_RENEW, slot->index, buf_span(&message->text));
+    else if (message->kind == IPC_DEMAND)
+        host_apps_demand(master, message->value);
+    else if (message->kind == IPC_WAKE && message->value / TALLY_APPS < master->slot_count)
+        slot_post(master->slots[message->value / TALLY_APPS], IPC_WAKE, message->value % TALLY_APPS,
+                  SPAN_NONE);
     else if (message->kind == IPC_LOG_FULL)
         master_rotate_log(master);
     else if (message->kind == IPC_SHUTDOWN && !stopping)
@@ -342,25 +349,31 @@ void slot_send_logs(struct slot *slot)
         post(slot, IPC_LOGS, which, SPAN_NONE, fds, count);
 }
 
+/* What a child needs of us. */
+struct birth {
+    const char *word;
+    int ipc_fd, tally_fd;
+};
+
 /*
  * Between fork and exec. Whatever else the master has open, also what its own parent left open by
  * mistake, ends here.
  */
-static void become_child(const char *word, int ipc_fd, int tally_fd)
+static void become_worker(const void *arg)
 {
+    const struct birth *birth = arg;
+    int ipc_fd, tally_fd;
     char name[] = "moonquay", command[16];
     char *argv[] = {name, command, NULL};
-    sigset_t none;
 
-    snprintf(command, sizeof(command), "%s", word);
+    snprintf(command, sizeof(command), "%s", birth->word);
     /* Both out of the way first: each may lie where the other belongs. */
-    ipc_fd = fcntl(ipc_fd, F_DUPFD, WORKER_FIRST_FREE_FD);
-    tally_fd = fcntl(tally_fd, F_DUPFD, WORKER_FIRST_FREE_FD);
+    ipc_fd = fcntl(birth->ipc_fd, F_DUPFD, WORKER_FIRST_FREE_FD);
+    tally_fd = fcntl(birth->tally_fd, F_DUPFD, WORKER_FIRST_FREE_FD);
     if (dup2(ipc_fd, WORKER_IPC_FD) < 0 || dup2(tally_fd, WORKER_TALLY_FD) < 0)
         _exit(EXIT_DESCRIPTORS);
     close_range(WORKER_FIRST_FREE_FD, ~0U, 0);
-    sigemptyset(&none);
-    sigprocmask(SIG_SETMASK, &none, NULL);
+    child_unblock();
     execv("/proc/self/exe", argv);
     fprintf(stderr, "moonquay: cannot start a worker: %s\n", strerror(errno));
     _exit(EXIT_INTERNAL);
@@ -378,25 +391,9 @@ static void begin_heartbeat(struct slot *slot)
 
 pid_t slot_fork(const char *command, int ipc_end, int tally_fd)
 {
-    sigset_t all, before;
-    pid_t pid;
+    const struct birth birth = {command, ipc_end, tally_fd};
 
-    /* A signal in the child must not run the master's handlers, which write into its loop. */
-    sigfillset(&all);
-    sigprocmask(SIG_SETMASK, &all, &before);
-    pid = fork();
-    if (pid == 0) {
-        static const int caught[] = {SIGINT, SIGTERM, SIGCHLD, SIGUSR1, SIGHUP};
-
-        for (size_t i = 0; i < sizeof(caught) / sizeof(caught[0]); i++)
-            signal(caught[i], SIG_DFL);
-        become_child(command, ipc_end, tally_fd);
-    }
-    int number = errno;
-
-    sigprocmask(SIG_SETMASK, &before, NULL);
-    errno = number;
-    return pid;
+    return child_fork(become_worker, &birth);
 }
 
 static int64_t pause_ms(const struct slot *slot)

@@ -90,7 +90,7 @@ static const char *suffixed(const struct state_file *file, const char *suffix,
     return out;
 }
 
-static int lock(struct state_file *file, struct err_text *text)
+int state_file_lock(struct state_file *file, struct err_text *text)
 {
     char path[SUFFIXED_PATH];
 
@@ -154,17 +154,22 @@ int state_file_open(struct state_file *file, const char *path, struct buf *conte
     if (strlen(path) >= PATH_MAX)
         return err_set(text, EXIT_OPTION, ERR_TOO_LARGE, "too long a path: %.200s", path);
     snprintf(file->path, sizeof(file->path), "%s", path);
-    code = lock(file, text);
+    code = state_file_lock(file, text);
     if (code == 0)
         code = read_file(file->path, content, text);
     return code;
 }
 
-void state_file_close(struct state_file *file)
+void state_file_unlock(struct state_file *file)
 {
     if (file->lock_fd >= 0)
         close(file->lock_fd);
     file->lock_fd = -1;
+}
+
+void state_file_close(struct state_file *file)
+{
+    state_file_unlock(file);
 }
 
 /* ---- writing ---- */

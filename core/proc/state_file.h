@@ -27,6 +27,10 @@ int state_file_open(struct state_file *file, const char *path, struct buf *conte
                     struct err_text *text);
 void state_file_close(struct state_file *file);
 
+/* Lets another host have it, and takes it again. */
+int state_file_lock(struct state_file *file, struct err_text *text);
+void state_file_unlock(struct state_file *file);
+
 /* Puts content in its place, on disk when this returns. Nothing has changed when it fails. */
 int state_file_save(const struct state_file *file, struct span content, struct err_text *text);
 

@@ -96,6 +96,23 @@ void ticket_keys_look(struct ticket_keys *keys)
     explicit_bzero(&before, sizeof(before));
 }
 
+void ticket_keys_take(struct ticket_keys *keys, struct span pairs)
+{
+    const char *digits = pairs_find(pairs, "keys");
+    struct err_text why;
+    struct arena scratch;
+
+    if (digits == NULL || keys->loop == NULL || keys->file.path)
+        return;
+    arena_init(&scratch);
+    struct span bytes = hex_read(digits, &scratch);
+
+    if (tls_tickets_set(&keys->tickets, bytes, &why) < 0)
+        log_event(LOG_WARN, "ticket_keys", "those of the host before are not used: %s", why.text);
+    explicit_bzero((void *)(uintptr_t)bytes.at, bytes.len);
+    arena_fini(&scratch);
+}
+
 void ticket_keys_state(const struct ticket_keys *keys, struct buf *pairs)
 {
     struct buf digits = {0};

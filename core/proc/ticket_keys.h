@@ -34,6 +34,9 @@ void ticket_keys_stop(struct ticket_keys *keys);
 /* Looks whether the file has changed; a new one that is wrong is told in the log and not used. */
 void ticket_keys_look(struct ticket_keys *keys);
 
+/* Goes on with the keys of another process, from such pairs; those of a file stay. */
+void ticket_keys_take(struct ticket_keys *keys, struct span pairs);
+
 /* Adds the pairs of an IPC_TICKETS. */
 void ticket_keys_state(const struct ticket_keys *keys, struct buf *pairs);
 

@@ -364,6 +364,9 @@ static void handle(struct worker *worker, struct ipc_message *message)
         if (worker->state == WORKER_SERVING)
             change(worker, buf_span(&message->text));
         break;
+    case IPC_WAKE:
+        worker_host_wake(worker, message->value);
+        break;
     case IPC_SYNC:
         confirm(worker, message->value);
         break;

@@ -13,11 +13,13 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "share/dispatch.h"
+#include "share/principal.h"
 
 struct host_app {
     struct worker *worker;
     unsigned index;
     char *name;
+    uid_t uid; /* whose it is */
     struct settings settings;
     struct dispatch *dispatch;
     struct app *app;
@@ -34,6 +36,40 @@ static void on_renew(void *owner, uint64_t process, unsigned number)
     pairs_add_number(&pairs, "worker", number);
     worker_tell(app->worker, IPC_RENEW, app->index, buf_span(&pairs));
     buf_fini(&pairs);
+}
+
+static void on_wake(void *owner, unsigned slot)
+{
+    const struct host_app *app = owner;
+
+    worker_tell(app->worker, IPC_WAKE, slot * TALLY_APPS + app->index, SPAN_NONE);
+}
+
+static void on_demand(void *owner)
+{
+    const struct host_app *app = owner;
+
+    worker_tell(app->worker, IPC_DEMAND, app->index, SPAN_NONE);
+}
+
+/* Who may attach to a queue may hand requests to it; of lists only users count here. */
+static struct app *on_find(void *owner, const char *queue, int *code)
+{
+    const struct host_app *from = owner;
+    const struct caller caller = {.uid = from->uid};
+
+    *code = ERR_NOT_FOUND;
+    for (unsigned i = 0; i < TALLY_APPS; i++) {
+        const struct host_app *to = from->worker->host_apps[i];
+
+        if (to == NULL || queue[0] == '\0' || strcmp(to->settings.request_queue_name, queue) != 0)
+            continue;
+        if (from->uid == to->uid || from->uid == 0 ||
+            principals_allow(to->settings.request_queue_acl, &caller))
+            return to->app;
+        *code = ERR_PERMISSION;
+    }
+    return NULL;
 }
 
 static void host_app_free(void *owner)
@@ -61,7 +97,10 @@ static void open_app(struct worker *worker, unsigned index, const char *name)
                                                           .tally = worker->tally,
                                                           .slot = worker->index,
                                                           .owner = app,
-                                                          .renew = on_renew});
+                                                          .renew = on_renew,
+                                                          .wake = on_wake,
+                                                          .demand = on_demand,
+                                                          .find = on_find});
     app->app =
         app_new(worker->server, index, app->name, &app->settings, dispatch_handler(app->dispatch));
     dispatch_serve(app->dispatch, app->app);
@@ -93,10 +132,13 @@ static void change_app(struct worker *worker, unsigned index, const char *key, c
         log_event(LOG_ERROR, "ipc_unknown", "a change of app %u, which is not there", index);
     } else if (strcmp(key, IPC_CLOSE_APP) == 0) {
         worker->host_apps[index] = NULL;
+        dispatch_stop(app->dispatch);
         app_close(app->app, host_app_free, app);
     } else if (strcmp(key, IPC_ADD_PREFIX) == 0 || strcmp(key, IPC_DROP_PREFIX) == 0) {
         change_prefix(app, value, key[0] == '+');
-    } else if (strcmp(key, IPC_APP_OWNER) != 0) {
+    } else if (strcmp(key, IPC_APP_OWNER) == 0) {
+        app->uid = (uid_t)strtoul(value, NULL, 10);
+    } else {
         CHECK(settings_set(&app->settings, key, value, "", &text) == 0);
     }
 }
@@ -164,6 +206,12 @@ void worker_host_connect(struct worker *worker, unsigned app, struct span pairs,
     else if (dispatch_connect(worker->host_apps[app]->dispatch, &peer, fd) < 0)
         log_event(LOG_ERROR, "app_link_refused", "app %u has %d links already", app,
                   DISPATCH_LINKS);
+}
+
+void worker_host_wake(struct worker *worker, unsigned app)
+{
+    if (app < TALLY_APPS && worker->host_apps[app])
+        dispatch_woken(worker->host_apps[app]->dispatch);
 }
 
 void worker_host_free(struct worker *worker)

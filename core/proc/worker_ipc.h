@@ -32,6 +32,9 @@ enum ipc_kind {
     IPC_LOG_FULL, /* value: the IPC_LOG_… bit of a log that has reached its size */
     IPC_SHUTDOWN, /* an app asks for the end of the server (os.exit) */
     IPC_RENEW,    /* a host's worker wants a fresh channel; process, worker, slot */
+    IPC_DEMAND,   /* of hosts: value: the app: a request waits, and nobody serves it */
+    IPC_WAKE,     /* of hosts: value: slot * TALLY_APPS + app: what waits there may have its turn;
+                     on to that worker: value: the app */
     /* to the registrar of a host, beside IPC_CONFIG, IPC_REPLY, IPC_RENEW and IPC_STOP; from it
        come IPC_ASK and IPC_CHANNEL */
     IPC_CONTROL, /* the listening control socket; the text is the state of all apps */

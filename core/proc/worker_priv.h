@@ -74,6 +74,7 @@ void worker_host_change(struct worker *worker, struct span pairs);
 
 /* One end of a link to a worker of an attached app. Takes fd. */
 void worker_host_connect(struct worker *worker, unsigned app, struct span pairs, int fd);
+void worker_host_wake(struct worker *worker, unsigned app);
 void worker_host_free(struct worker *worker);
 
 /* worker_apps.c */

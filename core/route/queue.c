@@ -4,7 +4,32 @@
  */
 #include "route/queue.h"
 
+#include <time.h>
+
 #include "base/err.h"
+
+static int64_t now_us(void)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
+}
+
+/* Other slots may share the places that ours wait for. */
+static void publish(struct queue *queue)
+{
+    const struct list *first = queue->entries.next;
+    bool is_empty = first == &queue->entries;
+
+    tally_waits(queue->slot, queue->app,
+                is_empty ? 0 : LIST_OWNER(queue->entries.next, struct queue_entry, node)->since_us);
+}
+
+int64_t queue_since_us(const struct queue *queue)
+{
+    return queue->slot->waiting[queue->app].since_us;
+}
 
 void queue_init(struct queue *queue, struct tally *tally, struct tally_slot *slot, unsigned app)
 {
@@ -18,7 +43,7 @@ void queue_init(struct queue *queue, struct tally *tally, struct tally_slot *slo
 void queue_entry_init(struct queue_entry *entry)
 {
     list_init(&entry->node);
-    entry->bytes = 0;
+    entry->bytes = entry->since_us = 0;
 }
 
 bool queue_has(const struct queue_entry *entry)
@@ -38,6 +63,8 @@ int queue_put(struct queue *queue, struct queue_entry *entry, int64_t limit, int
     queue->slot->app[queue->app].counter[APP_ENQUEUED]++;
     list_append(&queue->entries, &entry->node);
     queue->length++;
+    entry->since_us = now_us();
+    publish(queue);
     return 0;
 }
 
@@ -49,6 +76,9 @@ void queue_put_back(struct queue *queue, struct queue_entry *entry)
     gauge[APP_QUEUED_BYTES] += entry->bytes;
     list_prepend(&queue->entries, &entry->node);
     queue->length++;
+    if (entry->since_us == 0) /* it did not have to wait the first time */
+        entry->since_us = now_us();
+    publish(queue);
 }
 
 void queue_remove(struct queue *queue, struct queue_entry *entry)
@@ -59,6 +89,7 @@ void queue_remove(struct queue *queue, struct queue_entry *entry)
     queue->length--;
     gauge[APP_QUEUED]--;
     gauge[APP_QUEUED_BYTES] -= entry->bytes;
+    publish(queue);
 }
 
 struct queue_entry *queue_take(struct queue *queue)

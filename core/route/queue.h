@@ -14,7 +14,8 @@
 /* Embedded in what waits. */
 struct queue_entry {
     struct list node;
-    int64_t bytes; /* of memory that it holds while it waits */
+    int64_t bytes;    /* of memory that it holds while it waits */
+    int64_t since_us; /* CLOCK_MONOTONIC, of the first time that it was put */
 };
 
 struct queue {
@@ -39,6 +40,9 @@ void queue_put_back(struct queue *queue, struct queue_entry *entry);
 
 /* The oldest, taken out; NULL when there is none. */
 struct queue_entry *queue_take(struct queue *queue);
+
+/* Since when its oldest entry waits; 0: it is empty. */
+int64_t queue_since_us(const struct queue *queue);
 
 /* Takes out one that waits no more. */
 void queue_remove(struct queue *queue, struct queue_entry *entry);

@@ -169,6 +169,11 @@ void tally_clear(struct tally_slot *slot)
     for (int i = 0; i < TALLY_PEERS; i++)
         if (slot->peer[i] != 0)
             __atomic_store_n(&slot->peer[i], 0, __ATOMIC_RELAXED);
+    for (unsigned app = 0; app < TALLY_APPS; app++) {
+        tally_waits(slot, app, 0);
+        tally_takes(slot, app, false);
+        tally_awake(slot, app);
+    }
     __atomic_store_n(&slot->heartbeat_ms, 0, __ATOMIC_RELAXED);
     __atomic_store_n(&slot->pid, 0, __ATOMIC_RELAXED);
 }
@@ -285,6 +290,51 @@ bool tally_peer_take(struct tally *tally, struct tally_slot *slot, unsigned peer
         add(&slot->peer[peer], 1);
     unlock(tally, PEER_LOCK);
     return fits;
+}
+
+/* ---- who waits ---- */
+
+/* Pages that nobody touched stay so. */
+void tally_waits(struct tally_slot *slot, unsigned app, int64_t since_us)
+{
+    if (slot->waiting[app].since_us != since_us)
+        __atomic_store_n(&slot->waiting[app].since_us, since_us, __ATOMIC_SEQ_CST);
+}
+
+void tally_takes(struct tally_slot *slot, unsigned app, bool takes)
+{
+    if (slot->waiting[app].takes != takes)
+        __atomic_store_n(&slot->waiting[app].takes, takes, __ATOMIC_SEQ_CST);
+}
+
+int tally_next(struct tally *tally, unsigned app, unsigned but, int64_t *since_us)
+{
+    unsigned slots = tally_slots(tally);
+    int next = -1;
+
+    for (unsigned i = 0; i < slots; i++) {
+        const struct tally_waiting *waiting = &tally->segment->slot[i].waiting[app];
+        int64_t since = i == but ? 0 : __atomic_load_n(&waiting->since_us, __ATOMIC_SEQ_CST);
+
+        if (since == 0 || (next >= 0 && since >= *since_us) ||
+            !__atomic_load_n(&waiting->takes, __ATOMIC_SEQ_CST))
+            continue;
+        next = (int)i;
+        *since_us = since;
+    }
+    return next;
+}
+
+bool tally_wake(struct tally *tally, unsigned slot, unsigned app)
+{
+    return __atomic_exchange_n(&tally->segment->slot[slot].waiting[app].woken, 1,
+                               __ATOMIC_SEQ_CST) == 0;
+}
+
+void tally_awake(struct tally_slot *slot, unsigned app)
+{
+    if (slot->waiting[app].woken)
+        __atomic_store_n(&slot->waiting[app].woken, 0, __ATOMIC_SEQ_CST);
 }
 
 /* ---- names ---- */

@@ -54,6 +54,14 @@ struct tally_app {
     uint64_t counter[APP_COUNTERS];
 };
 
+/* What waits in a slot for an app whose places all slots share. Written rarely, and so apart from
+ * what changes with each request. */
+struct tally_waiting {
+    int64_t since_us; /* CLOCK_MONOTONIC: the oldest one's; 0: nothing waits */
+    uint32_t takes;   /* 1: it could use a place that becomes free */
+    uint32_t woken;   /* 1: it is being told that one may be; set by others */
+};
+
 struct tally_slot {
     _Alignas(64) int64_t heartbeat_ms; /* CLOCK_MONOTONIC of the loop's last turn */
     uint32_t pid, generation;          /* generation: how many workers this slot has had */
@@ -62,6 +70,7 @@ struct tally_slot {
     struct tally_app app[TALLY_APPS];
     uint64_t reason[TALLY_REASONS]; /* how often each reason for the error log occurred */
     int64_t peer[TALLY_PEERS];      /* requests that attached workers have of ours */
+    _Alignas(64) struct tally_waiting waiting[TALLY_APPS];
 };
 
 struct tally;
@@ -106,6 +115,18 @@ bool tally_app_take(struct tally *tally, struct tally_slot *slot, unsigned app,
 /* The same for a peer's column; tally_peer_sum is over all slots. */
 bool tally_peer_take(struct tally *tally, struct tally_slot *slot, unsigned peer, int64_t limit);
 int64_t tally_peer_sum(struct tally *tally, unsigned peer);
+
+/*
+ * The order of what waits in several slots for places that they share. A slot says since when its
+ * oldest one waits (0: nothing does) and whether it could take a place; tally_next is the slot that
+ * waits longest and could, but for one, or -1. tally_wake: true when that slot is to be told, which
+ * it answers with tally_awake before it looks for a place.
+ */
+void tally_waits(struct tally_slot *slot, unsigned app, int64_t since_us);
+void tally_takes(struct tally_slot *slot, unsigned app, bool takes);
+int tally_next(struct tally *tally, unsigned app, unsigned but, int64_t *since_us);
+bool tally_wake(struct tally *tally, unsigned slot, unsigned app);
+void tally_awake(struct tally_slot *slot, unsigned app);
 
 /* Several gauges of one app, all within their limits or none. */
 struct tally_claim {

@@ -196,6 +196,8 @@ static void enqueue(struct app *app, struct exchange *exchange)
         return;
     }
     exchange->queued_ms = loop_now_ms(app->server->loop);
+    if (app->handler->has_room) /* who shares the places has not seen it before */
+        app_pull(app);
 }
 
 static bool still_has(const struct conn *conn, const struct exchange *exchange)
@@ -356,6 +358,19 @@ static void refuse_or_enqueue(struct app *app, struct exchange *exchange)
         exchange_refuse(exchange, &anonymous);
     else
         enqueue(app, exchange);
+}
+
+void admission_enter_again(struct exchange *exchange)
+{
+    struct app *app = exchange->app;
+
+    app->tally->counter[APP_REQUESTS]++;
+    take_limits(exchange, app->settings);
+    may_join(exchange->conn, app);
+    refuse_or_enqueue(app, exchange);
+    if (exchange->conn && exchange->phase == EXCHANGE_OPEN)
+        timeouts_look(exchange->conn);
+    app_pull(app);
 }
 
 bool admission_hand_over(struct app *app, struct exchange *exchange)

@@ -94,6 +94,16 @@ void app_leave(struct exchange *exchange)
     end_when_unused(app);
 }
 
+unsigned app_index(const struct app *app)
+{
+    return app->index;
+}
+
+int64_t app_waits_since_us(const struct app *app)
+{
+    return queue_since_us(&app->queue);
+}
+
 /* ---- prefixes ---- */
 
 struct search {

@@ -46,4 +46,8 @@ void server_release_prefix(struct server *server, const struct url_prefix *prefi
 /* There is room for waiting requests (handler->has_room). */
 void app_pull(struct app *app);
 
+/* Its column in the tally; since when the oldest of its waiting requests waits, 0: none does. */
+unsigned app_index(const struct app *app);
+int64_t app_waits_since_us(const struct app *app);
+
 #endif

@@ -362,15 +362,21 @@ static void conn_end(struct conn *conn)
     timeouts_look(conn);
 }
 
-/* The server drains: a kept connection closes, a new one has a moment to send its first request. */
+/*
+ * The server drains: a new connection has a moment to send its first request, and so has a kept one
+ * whose last answer is not older than that: its client's next request may be on its way, and would
+ * meet a reset.
+ */
 static void conn_end_idle(struct conn *conn)
 {
-    if (!conn->fresh) {
+    int64_t now = loop_now_ms(conn->server->loop);
+
+    if (conn->fresh)
+        conn->stamp_ms = now;
+    if (now - conn->stamp_ms >= DRAIN_LINGER_MS)
         conn_close(conn, CLOSE_DONE);
-        return;
-    }
-    conn->stamp_ms = loop_now_ms(conn->server->loop);
-    timeouts_look(conn);
+    else
+        timeouts_look(conn);
 }
 
 int conn_send_frames(struct conn *conn)

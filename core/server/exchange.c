@@ -46,8 +46,10 @@ struct exchange *exchange_new(struct conn *conn)
     exchange->https = conn->https;
     exchange->connection_number = conn->number;
     exchange->content_bytes = exchange->drained_bytes = 0;
-    exchange->handed = false;
-    exchange->attempts = 0;
+    exchange->handed = exchange->delegating = exchange->delegated = false;
+    exchange->attempts = exchange->handovers = 0;
+    exchange->delegate_code = 0;
+    exchange->given_back = exchange->used_before = exchange->last_before = 0;
     exchange->content_phase = CONTENT_UNREAD;
     exchange->content_error = 0;
     exchange->last_run = SPAN_NONE;
@@ -146,7 +148,7 @@ static void write_access_line(struct exchange *exchange)
 }
 
 /* The answer is complete or given up; from here on the handler can only look. */
-static void exchange_end(struct exchange *exchange, enum exchange_phase phase)
+void exchange_end(struct exchange *exchange, enum exchange_phase phase)
 {
     struct server *server = exchange->server;
     bool counted = exchange->phase != EXCHANGE_HEAD && !exchange->refused_head;
@@ -245,7 +247,7 @@ void exchange_fail(struct exchange *exchange)
 
 bool exchange_has_content(const struct exchange *exchange)
 {
-    return exchange->content_phase < CONTENT_ENDED;
+    return exchange->content_phase < CONTENT_ENDED || buf_len(&exchange->held) > 0;
 }
 
 /* Content that was too long for its handler is drained like any other (reference section 5). */
@@ -281,9 +283,13 @@ static int content_begin(struct exchange *exchange)
 
 static int give_run(struct exchange *exchange, struct span run)
 {
+    size_t before = run.len < exchange->used_before ? run.len : exchange->used_before;
+
     exchange->last_run = run;
-    if (exchange->conn)
-        exchange->carrier->used(exchange, (ssize_t)run.len);
+    exchange->last_before = before;
+    exchange->used_before -= before;
+    if (exchange->conn && run.len > before)
+        exchange->carrier->used(exchange, (ssize_t)(run.len - before));
     return H1_DATA;
 }
 
@@ -295,6 +301,8 @@ int exchange_content(struct exchange *exchange, struct span *data)
     if (buf_len(&exchange->held) > 0) {
         *data = buf_span(&exchange->held);
         exchange->held.head = exchange->held.tail;
+        exchange->content_bytes += exchange->given_back;
+        exchange->given_back = 0;
         return give_run(exchange, *data);
     }
     exchange->held.head = exchange->held.tail = 0; /* the next run does not come from there */
@@ -324,8 +332,11 @@ void exchange_unread(struct exchange *exchange, size_t bytes)
     CHECK(bytes <= run.len);
     if (bytes == 0)
         return;
+    size_t told = run.len - exchange->last_before, back = bytes < told ? bytes : told;
+
     if (exchange->conn)
-        exchange->carrier->used(exchange, -(ssize_t)bytes);
+        exchange->carrier->used(exchange, -(ssize_t)back);
+    exchange->used_before += bytes - back;
     if (exchange->held.tail > 0) {
         exchange->held.head -= (uint32_t)bytes; /* the run came from there */
         return;
@@ -409,6 +420,8 @@ ssize_t exchange_write(struct exchange *exchange, struct span data)
 {
     int code;
 
+    if (exchange->delegated)
+        return (ssize_t)data.len;
     if (exchange->phase == EXCHANGE_OPEN) {
         int64_t declared = declared_length(exchange);
 
@@ -445,6 +458,8 @@ int exchange_flush(struct exchange *exchange)
 
     if (exchange->phase == EXCHANGE_OPEN && (code = exchange_start(exchange, -1)) < 0)
         return code;
+    if (exchange->delegated)
+        return 0;
     if (exchange->phase == EXCHANGE_ABORTED)
         return ERR_CLOSED;
     return exchange->conn ? exchange->carrier->flush(exchange) : 0;
@@ -455,6 +470,8 @@ int exchange_finish(struct exchange *exchange, struct span data)
     int code;
 
     CHECK(data.len <= EXCHANGE_WHOLE);
+    if (exchange->delegated)
+        return 0;
     if (exchange->phase == EXCHANGE_OPEN) {
         int64_t declared = declared_length(exchange);
 

@@ -65,7 +65,10 @@ struct exchange {
     uint64_t drained_bytes; /* read away after the answer */
     size_t unhelpful;       /* received bytes that are not enough for a run, with wants_content */
     struct buf held;        /* content given back by exchange_unread */
+    size_t given_back;      /* of held: not counted in content_bytes */
+    size_t used_before;     /* of held, from its front: the carrier knows of it already */
     struct span last_run;   /* what exchange_content returned last */
+    size_t last_before;     /* of that, what the carrier knew of before */
     int64_t start_unix_ms, start_us;
 
     /* limits of this request alone, from the app's settings when it was routed */
@@ -79,6 +82,7 @@ struct exchange {
     int64_t queued_ms;          /* loop time when it began to wait */
     int64_t handed_ms;          /* loop time when the handler got it */
     uint8_t attempts;           /* how often exchange_requeue has put it back */
+    uint8_t handovers;          /* how often exchange_hand_on has moved it */
     bool handed;                /* the handler has it, and has not released it */
 
     enum content_phase content_phase;
@@ -97,6 +101,9 @@ struct exchange {
     bool released;     /* by the handler */
     bool cancelled;    /* the handler was told */
     bool overdue;      /* the server has answered for a handler that took too long */
+    bool delegating;   /* the host is asked */
+    bool delegated;    /* and another queue has the request: there is no answer of ours */
+    int delegate_code; /* what the host has said last */
     bool started;      /* status and fields were sent */
     bool refused_head; /* the head itself was refused: no request was counted */
 };
@@ -110,7 +117,7 @@ struct exchange {
  */
 int exchange_content(struct exchange *exchange, struct span *data);
 
-/* True when there is content to come or unread. */
+/* True when there is content to come, unread or given back. */
 bool exchange_has_content(const struct exchange *exchange);
 
 /* Gives back the last bytes of the run that exchange_content returned; the next call returns them
@@ -146,7 +153,7 @@ int exchange_finish(struct exchange *exchange, struct span data);
 /* Nobody gets the handler's answer: the client has left, or the server has answered for it. */
 static inline bool exchange_void(const struct exchange *exchange)
 {
-    return exchange->overdue || exchange->phase == EXCHANGE_ABORTED;
+    return exchange->overdue || exchange->delegated || exchange->phase == EXCHANGE_ABORTED;
 }
 
 /* Drops fields, trailers and status that were set, for an error answer. Only before the start. */
@@ -216,6 +223,23 @@ bool exchange_tls_peer(struct exchange *exchange, struct tls_peer *peer);
  * content to read; ERR_CLOSED.
  */
 int exchange_ask_certificate(struct exchange *exchange);
+
+/*
+ * Behind a host: asks it to give the request to another queue; handler->certified will be called
+ * with its answer in delegate_code: 0, and all that the handler still does to the answer is
+ * nothing; ERR_NOT_FOUND, ERR_PERMISSION, ERR_STATE, ERR_LIMIT. Here: ERR_UNSUPPORTED without a
+ * host, ERR_STATE when the request was read or answered, ERR_CLOSED.
+ */
+int exchange_delegate(struct exchange *exchange, const char *queue);
+bool exchange_may_delegate(const struct exchange *exchange);
+
+/* In the host, for a handler that has the exchange: content that was read is unread again, all of
+ * it; then the exchange becomes another app's, and is this handler's no more. ERR_STATE as
+ * exchange_requeue; ERR_LIMIT: it was moved EXCHANGE_HANDOVERS times already. */
+#define EXCHANGE_HANDOVERS 8
+struct app;
+void exchange_give_back(struct exchange *exchange, struct span content);
+int exchange_hand_on(struct exchange *exchange, struct app *app);
 
 /* Who sent the request, whom it asked, and by which scheme; through trusted proxies. */
 static inline const struct net_addr *exchange_client(const struct exchange *exchange)

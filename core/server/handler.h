@@ -33,7 +33,8 @@ struct handler {
      * exchange_write. */
     void (*writable)(struct exchange *exchange);
 
-    /* The client has answered exchange_ask_certificate; once after each. */
+    /* The client has answered exchange_ask_certificate, or the host exchange_delegate; once after
+     * each. */
     void (*certified)(struct exchange *exchange);
 
     /* The client left, or the server gives the request up; code: ERR_CLOSED, ERR_RESET,

@@ -266,13 +266,20 @@ int64_t timeouts_least(const struct settings *settings);
 
 /* admission.c: the way of a request from its head to its handler */
 void admission_enter(struct exchange *exchange);
-void admission_leave(struct exchange *exchange);  /* the handler needs it no more */
-void admission_forget(struct exchange *exchange); /* it waits, and its client is gone */
-void admission_expire(struct exchange *exchange); /* it has waited too long */
-void admission_stop(struct app *app);             /* nothing waits any longer */
-void admission_close(struct app *app);            /* likewise, and nobody will come */
+void admission_leave(struct exchange *exchange);       /* the handler needs it no more */
+void admission_enter_again(struct exchange *exchange); /* it is another app's now, and waits */
+void admission_forget(struct exchange *exchange);      /* it waits, and its client is gone */
+void admission_expire(struct exchange *exchange);      /* it has waited too long */
+void admission_stop(struct app *app);                  /* nothing waits any longer */
+void admission_close(struct app *app);                 /* likewise, and nobody will come */
 void admission_conn_gone(struct conn *conn);
 void admission_init(struct app *app);
+
+/* exchange.c: the answer is complete, or never will be. */
+void exchange_end(struct exchange *exchange, enum exchange_phase phase);
+
+/* exchange_delegate.c: what a host has said to exchange_delegate; 0 or an error. */
+void exchange_delegated(struct exchange *exchange, int code);
 
 /* For channel.c: takes the limits of the app, and hands the exchange to its handler if there is
  * room, else false. */

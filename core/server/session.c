@@ -6,6 +6,8 @@
  */
 #include "server/session.h"
 
+#include <stdlib.h>
+
 #include "base/err.h"
 #include "base/mem.h"
 #include "base/pairs.h"
@@ -193,6 +195,10 @@ static void on_note(void *owner, struct h2_request *request, struct span pairs)
         stream->client_left = true;
     if (pairs_find(pairs, "malformed"))
         stream->malformed = stream->has_bytes = true;
+    if (pairs_find(pairs, "delegated")) {
+        stream->has_delegate_reply = true;
+        stream->delegate_reply = atoi(pairs_find(pairs, "delegated"));
+    }
     session_look(stream);
 }
 
@@ -424,7 +430,11 @@ static void run_stream(struct h2_stream *stream)
     bool attached = is_attached(stream);
 
     session_credit(stream);
-    if (stream->is_closed) {
+    if (attached && stream->has_delegate_reply) {
+        stream->has_delegate_reply = false;
+        session_look(stream);
+        exchange_delegated(exchange, stream->delegate_reply);
+    } else if (stream->is_closed) {
         run_closed(stream);
     } else if (attached && stream->has_head) {
         if (stream->has_bytes)

@@ -28,15 +28,17 @@ struct h2_stream {
     bool has_head;           /* its head is complete, and no handler knows of it */
     bool has_bytes;          /* content or its end has come */
     bool client_left;        /* a host says so; the answer is still wanted */
-    bool malformed;          /* a host says so of the content behind what is here */
-    bool is_closed;          /* the session has forgotten it */
-    bool head_waits;         /* the response's head is to be sent with what follows it */
-    bool out_ended;          /* nothing will be added to out */
-    bool all_pulled;         /* and all that was is sent, or about to be */
-    bool ignores_rest;       /* nobody will read more of the request */
-    bool drops_rest;         /* the request's content is not wanted, once all_pulled */
-    bool resets;             /* when out is empty */
-    uint32_t reset_code;     /* of drops_rest and resets */
+    bool has_delegate_reply; /* of a host */
+    int delegate_reply;
+    bool malformed;      /* a host says so of the content behind what is here */
+    bool is_closed;      /* the session has forgotten it */
+    bool head_waits;     /* the response's head is to be sent with what follows it */
+    bool out_ended;      /* nothing will be added to out */
+    bool all_pulled;     /* and all that was is sent, or about to be */
+    bool ignores_rest;   /* nobody will read more of the request */
+    bool drops_rest;     /* the request's content is not wanted, once all_pulled */
+    bool resets;         /* when out is empty */
+    uint32_t reset_code; /* of drops_rest and resets */
 };
 
 struct session {

@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "server/settings_priv.h"
-#include "server/tls_binding.h"
+#include "server/word_row.h"
 
 /* ---- numbers */
 
@@ -130,7 +130,7 @@ bool setting_is_choice(const char *choices, struct span word)
 
 bool setting_is_list(const struct setting_row *row)
 {
-    return row->type == TYPE_WORDS || row->type == TYPE_LIST || row->type == TYPE_BINDINGS;
+    return row->type == TYPE_WORDS || row->type == TYPE_LIST || row->type == TYPE_ROWS;
 }
 
 /* Text goes into file names, fields and logs: controls have no place in any. */
@@ -185,8 +185,8 @@ static int read_text(const struct setting_row *row, struct setting_value *value,
         return ERR_INVALID;
     if (row->type == TYPE_CHOICE)
         return setting_is_choice(row->choices, span_str(text)) ? 0 : ERR_INVALID;
-    if (row->type == TYPE_BINDINGS)
-        return tls_bindings_check(text, why->text, sizeof(why->text));
+    if (row->type == TYPE_ROWS)
+        return word_rows_check(row->rows, text, why->text, sizeof(why->text));
     if (setting_is_list(row)) {
         struct err_text wrong;
 
@@ -322,9 +322,9 @@ void setting_describe(const struct setting_row *row, char *out, size_t room)
         print_size((int64_t)row->room, bytes, sizeof(bytes));
         snprintf(out, room, "printable texts separated by commas, below %s", bytes);
         break;
-    case TYPE_BINDINGS:
+    case TYPE_ROWS:
         print_size((int64_t)row->room, bytes, sizeof(bytes));
-        snprintf(out, room, "bindings separated by semicolons, below %s", bytes);
+        snprintf(out, room, "%ss separated by semicolons, below %s", row->rows->noun, bytes);
         break;
     default:
         describe_range(row, out, room);

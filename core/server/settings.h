@@ -28,7 +28,7 @@
 struct settings {
     /* server scope, read at the start */
     char *urls;
-    bool prefer_urls;
+    bool prefer_urls, share;
     int64_t workers;
     char user[64];              /* whom the workers become when the master is root; "" stays */
     char access_log[512];       /* path, "-" for standard error, "off", "" for the default */
@@ -46,6 +46,7 @@ struct settings {
     int64_t h2_max_empty_frames, h2_max_other_frames, h2_max_continuations;
     int64_t cache_max_bytes, cache_max_entry_bytes;
     char *tls;                      /* tls_binding_next reads it */
+    char *apps;                     /* hosted_app_next does */
     char session_tickets_keys[512]; /* path, "" for keys that the server makes */
     int64_t session_tickets_rotate_ms;
     /* server scope, changeable */

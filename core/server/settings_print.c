@@ -2,14 +2,14 @@
 #include <string.h>
 
 #include "server/settings_priv.h"
-#include "server/tls_binding_priv.h"
+#include "server/word_row.h"
 
 #define LUA_COLUMNS 100
 
 static const char *const type_names[] = {
     [TYPE_TEXT] = "text",    [TYPE_CHOICE] = "word", [TYPE_BOOL] = "boolean",
     [TYPE_COUNT] = "number", [TYPE_SIZE] = "bytes",  [TYPE_SECONDS] = "seconds",
-    [TYPE_WORDS] = "words",  [TYPE_LIST] = "list",   [TYPE_BINDINGS] = "bindings",
+    [TYPE_WORDS] = "words",  [TYPE_LIST] = "list",   [TYPE_ROWS] = "tables",
 };
 
 static const char *scope_name(const struct setting_row *row)
@@ -150,12 +150,14 @@ static void print_type(FILE *out, const struct setting_row *row)
         [TYPE_SECONDS] = "number",
         [TYPE_WORDS] = "string[]|string|function",
         [TYPE_LIST] = "string[]|string",
-        [TYPE_BINDINGS] = "moonquay.TlsBinding[]|string",
+        [TYPE_ROWS] = "",
     };
 
     fputs(types[row->type], out);
     if (row->type == TYPE_CHOICE)
         print_words_type(out, row->choices);
+    if (row->type == TYPE_ROWS)
+        fprintf(out, "%s[]|string", row->rows->type);
     if (row->word && row->type != TYPE_SIZE)
         fprintf(out, "|\"%s\"", row->word);
     if (row->can_be_none)
@@ -218,11 +220,11 @@ static void print_group_field(FILE *out, const char *key, size_t length)
     fputs(is_authentication ? "|string|string[]|function\n" : "\n", out);
 }
 
-static void print_binding(FILE *out)
+static void print_rows(FILE *out, const struct word_table *table)
 {
-    fputs("\n---@class moonquay.TlsBinding\n", out);
-    for (size_t i = 0; i < tls_binding_key_count; i++) {
-        const struct tls_binding_key *key = &tls_binding_keys[i];
+    fprintf(out, "\n---@class %s\n", table->type);
+    for (size_t i = 0; i < table->count; i++) {
+        const struct word_key *key = &table->keys[i];
 
         print_comment(out, key->help);
         fprintf(out, "---@field %s%s ", key->name, key->required ? "" : "?");
@@ -231,7 +233,7 @@ static void print_binding(FILE *out)
         else if (key->most > 1)
             fputs("string|string[]", out);
         else
-            fputs(strcmp(key->name, "port") == 0 ? "integer|string" : "string", out);
+            fputs(key->is_number ? "integer|string" : "string", out);
         fputc('\n', out);
     }
 }
@@ -259,7 +261,9 @@ static void print_luals(FILE *out)
         if (key[length] == '.' && is_first_of_group(i, length))
             print_group(out, key, length);
     }
-    print_binding(out);
+    for (size_t i = 0; i < setting_row_count; i++)
+        if (setting_rows[i].type == TYPE_ROWS)
+            print_rows(out, setting_rows[i].rows);
 }
 
 /* ---- all */

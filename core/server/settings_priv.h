@@ -13,15 +13,17 @@ enum setting_type {
     TYPE_COUNT,
     TYPE_SIZE,
     TYPE_SECONDS,
-    TYPE_WORDS,    /* a list, each item one of choices */
-    TYPE_LIST,     /* a list of texts */
-    TYPE_BINDINGS, /* of tls: see tls_binding.h */
+    TYPE_WORDS, /* a list, each item one of choices */
+    TYPE_LIST,  /* a list of texts */
+    TYPE_ROWS,  /* a list of tables: see word_row.h */
 };
 
 /* Why a value is wrong, when there is more to say than what would be right; else "". */
 struct setting_why {
     char text[256];
 };
+
+struct word_table;
 
 struct setting_row {
     const char *key;
@@ -35,7 +37,8 @@ struct setting_row {
     bool can_be_none;    /* "none" is SETTING_NONE */
     bool can_be_false;   /* of a text: false and off are "" */
     const char *choices; /* separated by '|' */
-    const char *form;    /* what a value must be, where the type alone does not say it */
+    const struct word_table *rows;
+    const char *form; /* what a value must be, where the type alone does not say it */
     /* Judges a whole text, or each item of a list; NULL: any will do. */
     bool (*is_right)(struct span text);
     /* Judges the whole of a list in its own words; 0 or an error. NULL: there is no more to say. */

@@ -7,7 +7,9 @@
 
 #include "net/addr_set.h"
 #include "route/url_prefix.h"
+#include "server/hosted_app.h"
 #include "server/settings_priv.h"
+#include "server/tls_binding.h"
 
 #define AT(field)   .at = offsetof(struct settings, field)
 #define ROOM(field) AT(field), .room = sizeof(((struct settings *)0)->field)
@@ -19,6 +21,7 @@
 #define SIZE(field, low, high)    .type = TYPE_SIZE, AT(field), .least = low, .most = high
 #define SECONDS(field, low, high) .type = TYPE_SECONDS, AT(field), .least = low, .most = high
 #define LIST(field, bytes)        .type = TYPE_LIST, AT(field), .room = bytes
+#define ROWS(field, bytes, table) .type = TYPE_ROWS, AT(field), .room = bytes, .rows = &table
 #define WORDS(field, words)       .type = TYPE_WORDS, AT(field), .room = 128, .choices = words
 
 #define SERVER_START .scope = SETTING_SERVER, .when = SETTING_AT_START
@@ -38,6 +41,7 @@
 #define BINDINGS_BYTES   (32 * KIBI)
 #define PRINCIPALS_BYTES (4 * KIBI)
 #define ACL_BYTES        (4 * KIBI)
+#define APPS_BYTES       (64 * KIBI)
 #define PREFIXES_BYTES   (4 * MEBI) /* 10,000 prefixes and more */
 
 #define MOST_CONNECTIONS 1000000000
@@ -105,6 +109,8 @@ const struct setting_row setting_rows[] = {
      .help = "addresses to serve where url_prefixes names none"},
     {"prefer_urls", SERVER_START, BOOL(prefer_urls), .given = "false",
      .help = "urls that were given beat url_prefixes, not the other way round"},
+    {"share", SERVER_START, BOOL(share), .given = "false",
+     .help = "behind a host, which has the ports, as an attached process"},
     {"workers", SERVER_START, COUNT(workers, 1, 1024), .by_machine = 1, .help = "worker processes"},
     {"user", SERVER_START, TEXT(user), .given = "",
      .help = "whom the workers become when the server is started by root"},
@@ -152,8 +158,10 @@ const struct setting_row setting_rows[] = {
      .help = "memory of the response cache"},
     {"cache.max_entry_bytes", SERVER_START, SIZE(cache_max_entry_bytes, 4 * KIBI, 16 * MEBI),
      .given = "262144", .help = "a larger response is not cached"},
-    {"tls", SERVER_START, .type = TYPE_BINDINGS, AT(tls), .room = BINDINGS_BYTES, .given = "",
+    {"tls", SERVER_START, ROWS(tls, BINDINGS_BYTES, tls_binding_table), .given = "",
      .help = "certificates and keys by address, port and name"},
+    {"apps", SERVER_START, ROWS(apps, APPS_BYTES, hosted_app_table), .given = "",
+     .help = "of a host: apps that it starts itself, each a process of its own"},
     {"session_tickets.keys", SERVER_START, TEXT(session_tickets_keys), .given = "",
      .help = "file with the keys of TLS session tickets, 80 bytes each, the one that seals first; "
              "by default the server makes them"},

@@ -11,14 +11,10 @@
 
 #include "base/err.h"
 #include "net/addr.h"
-#include "server/settings_priv.h"
-#include "server/tls_binding_priv.h"
+#include "server/word_row.h"
 
-#define FIELD(field)                                                                               \
-    .at = offsetof(struct tls_binding, field), .room = sizeof(((struct tls_binding *)0)->field),   \
-    .most = 1
-#define FILES(field)                                                                               \
-    .at = offsetof(struct tls_binding, field), .room = TLS_BINDING_PATH, .most = TLS_CERTS_MOST
+#define FIELD(field) WORD_FIELD(tls_binding, field)
+#define FILES(field) WORD_FIELDS(tls_binding, field, TLS_CERTS_MOST, TLS_BINDING_PATH)
 
 static bool is_port(const char *value)
 {
@@ -53,12 +49,12 @@ bool tls_binding_is_name(const char *value)
     return label > 0;
 }
 
-const struct tls_binding_key tls_binding_keys[] = {
+static const struct word_key keys[] = {
     {"name", FIELD(name), .is_right = tls_binding_is_name, .form = "a host name or *.domain",
      .help = "the host that the client asks for, or *.domain"},
     {"address", FIELD(address), .is_right = is_address, .form = "an IP address",
      .help = "only connections to this IP address"},
-    {"port", FIELD(port), .is_right = is_port, .form = "between 1 and 65535",
+    {"port", FIELD(port), .is_right = is_port, .is_number = true, .form = "between 1 and 65535",
      .help = "only connections to this port"},
     {"certificate", FILES(certificate), .required = true, .form = "a file name",
      .help = "file with the certificate and its chain (PEM); several for keys of several kinds"},
@@ -74,193 +70,73 @@ const struct tls_binding_key tls_binding_keys[] = {
      .help = "file with the authorities that vouch for clients (PEM)"},
 };
 
-const size_t tls_binding_key_count = sizeof(tls_binding_keys) / sizeof(tls_binding_keys[0]);
+static int judge_whole(const void *record, char *why, size_t room);
 
-/* What is read, and where the reason goes. */
-struct reader {
-    const char *at;
-    struct tls_binding *binding;
-    char *why;
-    size_t room;
+const struct word_table tls_binding_table = {
+    .keys = keys,
+    .count = sizeof(keys) / sizeof(keys[0]),
+    .bytes = sizeof(struct tls_binding),
+    .noun = "binding",
+    .type = "moonquay.TlsBinding",
+    .judge = judge_whole,
 };
 
-static int wrong(struct reader *reader, const char *format, ...)
-    __attribute__((format(printf, 2, 3)));
+static int wrong(char *why, size_t room, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
 
-static int wrong(struct reader *reader, const char *format, ...)
+static int wrong(char *why, size_t room, const char *format, ...)
 {
     va_list args;
 
     va_start(args, format);
-    vsnprintf(reader->why, reader->room, format, args);
+    vsnprintf(why, room, format, args);
     va_end(args);
     return ERR_INVALID;
 }
 
-static const struct tls_binding_key *find(struct span name)
+static int judge_files(const struct tls_binding *binding, char *why, size_t room)
 {
-    for (size_t i = 0; i < tls_binding_key_count; i++)
-        if (span_eq(name, span_str(tls_binding_keys[i].name)))
-            return &tls_binding_keys[i];
-    return NULL;
-}
+    unsigned certificates = word_row_count(&tls_binding_table, binding, "certificate");
+    unsigned key_count = word_row_count(&tls_binding_table, binding, "key");
+    unsigned answers = word_row_count(&tls_binding_table, binding, "ocsp");
 
-static char *field_of(struct tls_binding *binding, const struct tls_binding_key *key)
-{
-    return (char *)binding + key->at;
-}
-
-static unsigned count_of(struct tls_binding *binding, const struct tls_binding_key *key)
-{
-    unsigned count = 0;
-
-    while (count < key->most && field_of(binding, key)[count * key->room])
-        count++;
-    return count;
-}
-
-static int unknown_key(struct reader *reader, struct span name)
-{
-    char names[192] = "";
-    size_t used = 0;
-
-    for (size_t i = 0; i < tls_binding_key_count; i++)
-        used += (size_t)snprintf(names + used, sizeof(names) - used, "%s%s", i ? ", " : "",
-                                 tls_binding_keys[i].name);
-    return wrong(reader, "%.*s: no such key, there are %s", name.len > 40 ? 40 : (int)name.len,
-                 name.at, names);
-}
-
-/* Copies a value, without its quotes; ERR_TOO_LARGE, or ERR_INVALID when a quote is not closed. */
-static int take_value(struct reader *reader, char *out, size_t room)
-{
-    bool is_quoted = *reader->at == '"';
-    size_t length = 0;
-
-    reader->at += is_quoted;
-    for (; *reader->at; reader->at++) {
-        char c = *reader->at;
-
-        if (is_quoted ? c == '"' : c == ' ' || c == ';')
-            break;
-        if (is_quoted && c == '\\' && (reader->at[1] == '"' || reader->at[1] == '\\'))
-            c = *++reader->at;
-        if (length + 1 >= room)
-            return ERR_TOO_LARGE;
-        out[length++] = c;
-    }
-    out[length] = '\0';
-    if (!is_quoted)
-        return 0;
-    if (*reader->at != '"')
-        return ERR_INVALID;
-    reader->at++;
-    return *reader->at == '\0' || *reader->at == ' ' || *reader->at == ';' ? 0 : ERR_INVALID;
-}
-
-static int judge_value(struct reader *reader, const struct tls_binding_key *key, const char *value)
-{
-    char allowed[96];
-    bool is_right;
-
-    if (key->choices) {
-        setting_describe_choices(key->choices, " or ", allowed, sizeof(allowed));
-        is_right = setting_is_choice(key->choices, span_str(value));
-    } else {
-        snprintf(allowed, sizeof(allowed), "%s", key->form);
-        is_right = value[0] && (key->is_right == NULL || key->is_right(value));
-    }
-    return is_right ? 0 : wrong(reader, "%s=%.60s: must be %s", key->name, value, allowed);
-}
-
-static int read_word(struct reader *reader)
-{
-    struct span name = span_of(reader->at, strcspn(reader->at, "=; "));
-    const struct tls_binding_key *key = find(name);
-    int code;
-
-    if (key == NULL)
-        return unknown_key(reader, name);
-    if (name.at[name.len] != '=')
-        return wrong(reader, "%s: a value is missing behind it: %s=VALUE", key->name, key->name);
-    unsigned count = count_of(reader->binding, key);
-    char *field = field_of(reader->binding, key) + count * key->room;
-
-    if (count == key->most && count == 1)
-        return wrong(reader, "%s: is given twice", key->name);
-    if (count == key->most)
-        return wrong(reader, "%s: is given more than %u times", key->name, count);
-    reader->at += name.len + 1;
-    code = take_value(reader, field, key->room);
-    if (code == ERR_TOO_LARGE)
-        return wrong(reader, "%s: must be at most %zu bytes long", key->name, key->room - 1);
-    if (code < 0)
-        return wrong(reader, "%s: the quotes around its value do not close it", key->name);
-    return judge_value(reader, key, field);
-}
-
-static int judge_files(struct reader *reader)
-{
-    struct tls_binding *binding = reader->binding;
-    unsigned certificates = count_of(binding, find(SPAN("certificate")));
-    unsigned keys = count_of(binding, find(SPAN("key")));
-    unsigned answers = count_of(binding, find(SPAN("ocsp")));
-
-    if (keys != certificates)
-        return wrong(reader, "key: is given %u times, and certificate %u times", keys,
+    if (key_count != certificates)
+        return wrong(why, room, "key: is given %u times, and certificate %u times", key_count,
                      certificates);
     if (answers != 0 && answers != certificates)
-        return wrong(reader, "ocsp: is given %u times, and certificate %u times", answers,
+        return wrong(why, room, "ocsp: is given %u times, and certificate %u times", answers,
                      certificates);
     return 0;
 }
 
 /* A binding that lets in others than was meant is worse than none. */
-static int judge_clients(struct reader *reader)
+static int judge_clients(const struct tls_binding *binding, char *why, size_t room)
 {
-    const struct tls_binding *binding = reader->binding;
     bool asks = binding->client_certificate[0] && strcmp(binding->client_certificate, "none") != 0;
 
     if (strcmp(binding->client_certificate, "require") == 0 && !binding->client_authorities[0])
-        return wrong(reader, "client_authorities: is missing, for client_certificate=require");
+        return wrong(why, room, "client_authorities: is missing, for client_certificate=require");
     if (binding->client_authorities[0] && !asks)
-        return wrong(reader, "client_certificate: must be allow, require or delay beside "
-                             "client_authorities");
+        return wrong(why, room,
+                     "client_certificate: must be allow, require or delay beside "
+                     "client_authorities");
     return 0;
 }
 
-static int judge_whole(struct reader *reader)
+static int judge_whole(const void *record, char *why, size_t room)
 {
-    struct tls_binding *binding = reader->binding;
+    const struct tls_binding *binding = record;
 
-    for (size_t i = 0; i < tls_binding_key_count; i++)
-        if (tls_binding_keys[i].required && field_of(binding, &tls_binding_keys[i])[0] == '\0')
-            return wrong(reader, "%s: is missing", tls_binding_keys[i].name);
     if (binding->min_version[0] && binding->max_version[0] &&
         strcmp(binding->min_version, binding->max_version) > 0)
-        return wrong(reader, "min_version=%s: is above max_version=%s", binding->min_version,
+        return wrong(why, room, "min_version=%s: is above max_version=%s", binding->min_version,
                      binding->max_version);
-    return judge_files(reader) < 0 ? ERR_INVALID : judge_clients(reader);
+    return judge_files(binding, why, room) < 0 ? ERR_INVALID : judge_clients(binding, why, room);
 }
 
 int tls_binding_next(const char **rest, struct tls_binding *binding, char *why, size_t room)
 {
-    struct reader reader = {.at = *rest, .binding = binding, .why = why, .room = room};
-    int code = 0;
-
-    memset(binding, 0, sizeof(*binding));
-    if (reader.at[strspn(reader.at, " ")] == '\0')
-        return 0;
-    while (code == 0) {
-        reader.at += strspn(reader.at, " ");
-        if (*reader.at == '\0' || *reader.at == ';')
-            break;
-        code = read_word(&reader);
-    }
-    if (code == 0)
-        code = judge_whole(&reader);
-    *rest = reader.at + (*reader.at == ';');
-    return code < 0 ? code : 1;
+    return word_row_next(&tls_binding_table, rest, binding, why, room);
 }
 
 static bool has_binding(const char *text, const struct tls_binding *wanted)
@@ -297,15 +173,5 @@ void tls_bindings_join(struct buf *text, const char *more)
 
 int tls_bindings_check(const char *text, char *why, size_t room)
 {
-    struct tls_binding binding;
-    char reason[200];
-    int code;
-
-    for (int number = 1;; number++) {
-        code = tls_binding_next(&text, &binding, reason, sizeof(reason));
-        if (code < 0)
-            snprintf(why, room, "binding %d: %s", number, reason);
-        if (code <= 0)
-            return code;
-    }
+    return word_rows_check(&tls_binding_table, text, why, room);
 }

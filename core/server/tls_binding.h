@@ -16,6 +16,7 @@
 #include <stddef.h>
 
 #include "base/buf.h"
+#include "server/word_row.h"
 #include "tls/tls_profile.h"
 
 #define TLS_BINDING_PATH 512
@@ -45,6 +46,8 @@ void tls_bindings_join(struct buf *text, const char *more);
 
 /* Whether clients can ask for this host, or the domain of "*.domain". */
 bool tls_binding_is_name(const char *value);
+
+extern const struct word_table tls_binding_table;
 
 /* 0, or ERR_INVALID for the first wrong one; why begins with its number: "binding 2: …". */
 int tls_bindings_check(const char *text, char *why, size_t room);

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/pairs.h"
+#include "base/utf8.h"
 #include "share/admin_priv.h"
 
 #define JOINED_BYTES 400
@@ -204,6 +205,9 @@ static int give(struct admin_request *request, const struct admin_argument *argu
     if (strlen(value) >= ADMIN_VALUE_BYTES)
         return err_set(text, EXIT_USAGE_ERROR, ERR_TOO_LARGE, "%s=: must be below %d bytes",
                        argument->name, ADMIN_VALUE_BYTES);
+    if (!utf8_is_printable(span_str(value))) /* the state is JSON, and people read errors */
+        return err_set(text, EXIT_USAGE_ERROR, ERR_INVALID,
+                       "%s=: must be UTF-8 without control characters", argument->name);
     if (argument->choices)
         code = choose_value(argument, &value, text);
     else if (argument->judge)

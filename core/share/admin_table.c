@@ -6,6 +6,7 @@
 #include "server/tls_binding.h"
 #include "share/admin_priv.h"
 #include "share/reservation.h"
+#include "share/sslcert.h"
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 
@@ -99,22 +100,14 @@ static int judge_path(const char *name, const char *value, struct err_text *text
 
 static int judge_hash(const char *name, const char *value, struct err_text *text)
 {
-    size_t digits = strspn(value, "0123456789abcdefABCDEF");
-
-    if (value[digits] != '\0' || (digits != 40 && digits != 64))
-        return wrong(name, value, "40 (SHA-1) or 64 (SHA-256) hexadecimal digits", text);
-    return 0;
+    return sslcert_is_hash(value)
+               ? 0
+               : wrong(name, value, "40 (SHA-1) or 64 (SHA-256) hexadecimal digits", text);
 }
 
 static int judge_appid(const char *name, const char *value, struct err_text *text)
 {
-    static const char form[] = "{xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx}";
-    bool is_right = strlen(value) == strlen(form);
-
-    for (size_t i = 0; is_right && form[i]; i++)
-        is_right = form[i] == 'x' ? strchr("0123456789abcdefABCDEF", value[i]) != NULL
-                                  : value[i] == form[i];
-    return is_right ? 0 : wrong(name, value, form, text);
+    return sslcert_is_appid(value) ? 0 : wrong(name, value, SSLCERT_APPID_FORM, text);
 }
 
 static int judge_address(const char *name, const char *value, struct err_text *text)

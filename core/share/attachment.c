@@ -116,11 +116,15 @@ void attachment_free(struct attachment *attachment)
 
 /* ---- what the host says ---- */
 
-static void take_reply(struct attachment *attachment, struct span pairs)
+static void take_reply(struct attachment *attachment, unsigned number, struct span pairs)
 {
     const char *wrong = pairs_find(pairs, "wrong"), *code = pairs_find(pairs, "code");
     struct err_text why;
 
+    if (number != 0) {
+        attachment->parts.replied(attachment->parts.owner, number, wrong, pairs);
+        return;
+    }
     if (wrong == NULL) {
         attachment->pause = FIRST_PAUSE;
         attachment->parts.attached(attachment->parts.owner, pairs);
@@ -148,7 +152,7 @@ static void on_message(struct ipc_channel *channel)
 
     while (!attachment->is_over && (code = ipc_receive(&attachment->ipc, &message)) == 0) {
         if (message.kind == CONTROL_REPLY)
-            take_reply(attachment, buf_span(&message.text));
+            take_reply(attachment, message.value, buf_span(&message.text));
         else if (message.kind == CONTROL_CHANNEL)
             take_channel(attachment, &message);
         ipc_message_fini(&message);
@@ -159,6 +163,7 @@ static void on_message(struct ipc_channel *channel)
     if (attachment->is_over)
         return;
     log_event(LOG_WARN, "host_lost", "%s: it is asked again", attachment->parts.path);
+    attachment->parts.lost(attachment->parts.owner);
     try_later(attachment);
 }
 
@@ -168,6 +173,14 @@ void attachment_worker(struct attachment *attachment, unsigned worker, bool serv
         return;
     attachment->serves[worker] = serves;
     say_serves(attachment, worker);
+}
+
+bool attachment_ask(struct attachment *attachment, unsigned number, struct span pairs)
+{
+    if (attachment->ipc.fd < 0 || attachment->is_over)
+        return false;
+    say(attachment, CONTROL_ASK, number, pairs);
+    return true;
 }
 
 void attachment_detach(struct attachment *attachment, bool keep)

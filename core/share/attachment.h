@@ -28,6 +28,12 @@ struct attachment_parts {
     /* The host refuses: one line and an exit code. The attachment has ended. */
     void (*refused)(void *owner, const struct err_text *why);
 
+    /* What an attachment_ask has come to: wrong NULL: done, with result, pairs. */
+    void (*replied)(void *owner, unsigned number, const char *wrong, struct span result);
+
+    /* The connection is lost: no question that was asked will be answered. */
+    void (*lost)(void *owner);
+
     /* A channel for a worker of ours and an app. Borrows fd. */
     void (*channel)(void *owner, unsigned worker, unsigned app, int fd);
 };
@@ -39,6 +45,10 @@ void attachment_free(struct attachment *attachment);
 
 /* Channels to this worker may be made; false: no more. Told anew after each return. */
 void attachment_worker(struct attachment *attachment, unsigned worker, bool serves);
+
+/* A change of an app while it runs, pairs of a CONTROL_ASK; number is not 0. False when there is no
+ * connection at the moment. */
+bool attachment_ask(struct attachment *attachment, unsigned number, struct span pairs);
 
 /* Nothing new comes from now on; keep: what is registered stays for the next process. */
 void attachment_detach(struct attachment *attachment, bool keep);

@@ -3,14 +3,14 @@
  * call of HTTP/2 say to each other. Functions of the exchange never call back but to cancel, so
  * that all of this may happen inside the session's callbacks.
  */
+#include <stdio.h>
+
 #include "base/err.h"
 #include "base/mem.h"
 #include "base/pairs.h"
 #include "server/origin.h"
 #include "server/settings.h"
 #include "share/dispatch_priv.h"
-
-#define REFUSALS_MOST 8u /* of one request by apps that are about to leave */
 
 static struct call *call_of(struct h2_call *h2)
 {
@@ -47,6 +47,7 @@ void call_free(struct call *call)
 
     list_remove(&call->node);
     buf_fini(&call->in);
+    buf_fini(&call->kept);
     if (dispatch->free_call_count == FREE_CALLS) {
         mem_free(call);
         return;
@@ -131,7 +132,7 @@ int call_start(struct link *link, struct exchange *exchange)
     };
 
     fields_init(&more, &exchange->arena);
-    origin_write(exchange, exchange->app == link->dispatch->app, &more, &head.more_is_unique);
+    origin_write(exchange, exchange->handovers == 0, &more, &head.more_is_unique);
     exchange_lift_limits(exchange);
     if (h2_client_call(link_client(link), &call->h2, &head) == 0) {
         link_send_soon(link);
@@ -153,6 +154,28 @@ static void tell(struct call *call, const char *what)
     h2_client_note(call->link->client, &call->h2, buf_span(&pairs));
     buf_fini(&pairs);
     link_send_soon(call->link);
+}
+
+/* Nothing is answered yet, so somebody else may have to. */
+static void keep(struct call *call, struct span run)
+{
+    if (buf_len(&call->kept) != call->passed || call->h2.head_done)
+        return;
+    if (call->passed + run.len > KEPT_MOST)
+        buf_fini(&call->kept);
+    else
+        buf_append(&call->kept, run);
+}
+
+/* Whether the request is as it came; what the app has got of its content is unread again. */
+static bool take_back(struct call *call)
+{
+    if (buf_len(&call->kept) != call->passed)
+        return false;
+    exchange_give_back(call->exchange, buf_span(&call->kept));
+    buf_fini(&call->kept);
+    call->passed = 0;
+    return true;
 }
 
 static size_t on_pull(void *owner, struct h2_call *h2, char *into, size_t room, enum h2_more *more)
@@ -178,6 +201,7 @@ static size_t on_pull(void *owner, struct h2_call *h2, char *into, size_t room, 
         run.len = room;
     }
     memcpy(into, run.at, run.len);
+    keep(call, run);
     call->passed += run.len;
     *more = H2_GOES_ON;
     return run.len;
@@ -290,6 +314,7 @@ static void on_head(void *owner, struct h2_call *h2)
     struct exchange *exchange = call->exchange;
 
     (void)owner;
+    buf_fini(&call->kept);
     leave_out(h2->fields);
     if (!length_is_clear(h2->fields)) {
         fail(call);
@@ -345,12 +370,48 @@ static void take_limit(const char *value, const char *setting, int64_t *limit)
     settings_number(setting, value, "", limit, &text); /* what is malformed changes nothing */
 }
 
+static void answer_delegate(struct call *call, int code)
+{
+    struct buf pairs = {0};
+    char text[16];
+
+    snprintf(text, sizeof(text), "%d", code);
+    pairs_add(&pairs, "delegated", text);
+    h2_client_note(call->link->client, &call->h2, buf_span(&pairs));
+    buf_fini(&pairs);
+    link_send_soon(call->link);
+}
+
+/* The app hands the request to another queue, and has no more to say of it. */
+static void delegate(struct call *call, const char *queue)
+{
+    const struct dispatch_parts *parts = &call->link->dispatch->parts;
+    struct exchange *exchange = call->exchange;
+    int code = ERR_NOT_FOUND;
+    struct app *app = parts->find ? parts->find(parts->owner, queue, &code) : NULL;
+
+    if (app && (call->h2.head_done || exchange->handovers == EXCHANGE_HANDOVERS))
+        code = call->h2.head_done ? ERR_STATE : ERR_LIMIT;
+    else if (app)
+        code = take_back(call) ? 0 : ERR_STATE;
+    answer_delegate(call, code);
+    if (code < 0)
+        return;
+    part(call);
+    drop(call, H2_CANCEL);
+    exchange_hand_on(exchange, app);
+}
+
 static void on_note(void *owner, struct h2_call *h2, struct span pairs)
 {
     struct exchange *exchange = call_of(h2)->exchange;
-    const char *key, *value;
+    const char *key, *value = pairs_find(pairs, "delegate");
 
     (void)owner;
+    if (value) {
+        delegate(call_of(h2), value);
+        return;
+    }
     while (pairs_next(&pairs, &key, &value)) {
         if (strcmp(key, "entity_body") == 0)
             take_limit(value, "timeouts.entity_body", &exchange->limit_entity_body_ms);
@@ -364,15 +425,24 @@ static void on_note(void *owner, struct h2_call *h2, struct span pairs)
 
 /* ---- the end ---- */
 
-/* An app that leaves has not looked at it: another process may. */
+static bool may_try_again(const struct call *call)
+{
+    unsigned most = call->link->dispatch->parts.most_refusals;
+
+    return call->exchange->attempts < (most ? most : REFUSALS_MOST);
+}
+
+/* An app that leaves, or has as much as it takes from another host, has not looked at it. */
 static void refused(struct call *call)
 {
+    bool is_whole = take_back(call), goes_on = may_try_again(call);
     struct exchange *exchange = part(call);
 
-    if (call->passed == 0 && exchange->attempts < REFUSALS_MOST && exchange_requeue(exchange) == 0)
+    link_refused(call->link);
+    if (is_whole && goes_on && exchange_requeue(exchange) == 0)
         return;
     exchange_give_up(exchange, 502, "Connection_Abandoned_By_ReqQueue",
-                     "the app has refused it while it was stopping");
+                     "the app has refused it too often");
     exchange_release(exchange);
 }
 
@@ -421,7 +491,7 @@ static bool may_go_on(const struct call *call)
     const struct exchange *exchange = call->exchange;
 
     if (!call->h2.is_sent)
-        return exchange->attempts < REFUSALS_MOST;
+        return may_try_again(call);
     return is_safe(exchange->head.method) && call->passed == 0 && exchange->attempts == 0;
 }
 

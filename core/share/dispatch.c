@@ -33,9 +33,77 @@ static struct link *choose(const struct dispatch *dispatch)
     return best;
 }
 
+/* Somebody else's request that waits longer than ours do is served first; ours come again when a
+ * place becomes free behind it. */
+static bool is_our_turn(struct dispatch *dispatch)
+{
+    int64_t ours = app_waits_since_us(dispatch->app), since_us;
+    unsigned app = app_index(dispatch->app);
+    int next = tally_next(dispatch->parts.tally, app, dispatch->parts.slot, &since_us);
+
+    if (next < 0 || (ours != 0 && ours <= since_us))
+        return true;
+    if (dispatch->parts.wake && tally_wake(dispatch->parts.tally, (unsigned)next, app))
+        dispatch->parts.wake(dispatch->parts.owner, (unsigned)next);
+    return false;
+}
+
+static void demand(struct dispatch *dispatch)
+{
+    if (dispatch->demanded || dispatch->stopped || dispatch->parts.demand == NULL)
+        return;
+    dispatch->demanded = true;
+    dispatch->parts.demand(dispatch->parts.owner);
+}
+
 static bool has_room(void *context)
 {
-    return choose(context) != NULL;
+    struct dispatch *dispatch = context;
+
+    if (!dispatch->takes)
+        demand(dispatch);
+    return !dispatch->stopped && choose(dispatch) != NULL && is_our_turn(dispatch);
+}
+
+void dispatch_stop(struct dispatch *dispatch)
+{
+    dispatch->stopped = true;
+    tally_takes(dispatch->slot, app_index(dispatch->app), false);
+}
+
+void dispatch_place_free(struct dispatch *dispatch)
+{
+    if (dispatch->stopped)
+        return;
+    if (app_waits_since_us(dispatch->app) == 0)
+        is_our_turn(dispatch); /* no: whose it is hears of it */
+    else
+        app_pull(dispatch->app);
+}
+
+void dispatch_woken(struct dispatch *dispatch)
+{
+    tally_awake(dispatch->slot, app_index(dispatch->app));
+    dispatch_place_free(dispatch);
+}
+
+void dispatch_links_changed(struct dispatch *dispatch)
+{
+    bool takes = false;
+
+    if (dispatch->stopped)
+        return;
+    for (struct list *node = dispatch->links.next; node != &dispatch->links; node = node->next)
+        takes |= link_is_usable(LIST_OWNER(node, struct link, node));
+    dispatch->takes = takes;
+    dispatch->demanded &= !takes;
+    tally_takes(dispatch->slot, app_index(dispatch->app), takes);
+    if (takes)
+        dispatch_place_free(dispatch);
+    else
+        is_our_turn(dispatch); /* who has let ours go first */
+    if (!takes && app_waits_since_us(dispatch->app) != 0)
+        demand(dispatch);
 }
 
 /* Another worker of the host may have taken the last place in between. */

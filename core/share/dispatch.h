@@ -25,6 +25,17 @@ struct dispatch_parts {
     /* The link to this worker of the process is worn or broken: a fresh one is wanted. */
     void (*renew)(void *owner, uint64_t process, unsigned worker);
 
+    /* That worker of the host is to call dispatch_woken; NULL: there is no other. */
+    void (*wake)(void *owner, unsigned slot);
+
+    /* The app whose queue has this name, for a request that one of this queue hands on; NULL and
+     * why: ERR_NOT_FOUND, ERR_PERMISSION. */
+    struct app *(*find)(void *owner, const char *queue, int *code);
+
+    /* A request waits, and no process is there; once until one was. NULL: nobody wants to know. */
+    void (*demand)(void *owner);
+
+    unsigned most_refusals;  /* of one request; then it is answered 502. 0: 100. Lower for specs */
     uint32_t most_stream_id; /* of a link; 0: 2^30 */
 };
 struct dispatch *dispatch_new(const struct dispatch_parts *parts);
@@ -34,6 +45,12 @@ void dispatch_free(struct dispatch *dispatch);
 
 const struct handler *dispatch_handler(struct dispatch *dispatch);
 void dispatch_serve(struct dispatch *dispatch, struct app *app); /* whose queue it pulls from */
+
+/* Its app is about to be closed: it takes nothing more, and what runs goes on. */
+void dispatch_stop(struct dispatch *dispatch);
+
+/* A place may be free, and what waits here waits longest. */
+void dispatch_woken(struct dispatch *dispatch);
 
 /* One worker of an attached process can be reached by a socket. A link to it that is there already
  * gets no more requests and closes when those that it has have ended. */

@@ -12,6 +12,8 @@
 
 #define OUT_MOST_BYTES 65536u /* unsent frames above which a link takes no content of requests */
 #define FREE_CALLS     64u
+#define REFUSALS_MOST  100u   /* of one request */
+#define KEPT_MOST      65536u /* content of a request that an app may hand on */
 
 struct dispatch {
     struct dispatch_parts parts;
@@ -22,7 +24,18 @@ struct dispatch {
     unsigned link_count;
     struct list free_calls;
     unsigned free_call_count;
+    bool takes; /* some link is usable */
+    bool demanded;
+    bool stopped; /* the app's column is another's by now */
 };
+
+/* ---- dispatch.c */
+
+/* Who waits longest, here or in another worker, has its turn. */
+void dispatch_place_free(struct dispatch *dispatch);
+
+/* A link can be used now, or no more. */
+void dispatch_links_changed(struct dispatch *dispatch);
 
 /* ---- link.c */
 
@@ -40,12 +53,20 @@ struct link {
     bool is_there;         /* the app has begun to speak: before, nobody may read what we send */
     bool retired;          /* gets no more requests */
     bool renewed;          /* a fresh one was asked for */
+    bool is_full;          /* the app has refused a request: it gets the next in a moment */
+    struct loop_timer pause;
 };
 
 struct link *link_new(struct dispatch *dispatch, const struct dispatch_peer *peer, int fd);
 
+/* The app has refused a request, which goes elsewhere, or comes again in a moment. */
+void link_refused(struct link *link);
+
 /* Its session, which begins with the first request. */
 struct h2_client *link_client(struct link *link);
+
+/* Whether somebody is at its other end who takes requests. */
+bool link_is_usable(const struct link *link);
 
 /* Whether it could take a request now, but for the place in the tally. */
 bool link_has_room(const struct link *link);
@@ -75,6 +96,7 @@ struct call {
     struct exchange *exchange; /* NULL: nobody wants the answer */
     struct buf in;             /* of the response, what the client has not room for */
     uint64_t passed;           /* bytes of the request's content */
+    struct buf kept;           /* these, while all of them are: another app may have to get them */
     bool may_send;             /* the app has asked for the content (100 Continue), or need not */
 };
 

@@ -10,6 +10,7 @@
 #include "share/dispatch_priv.h"
 
 #define READ_BYTES (256u << 10) /* in one read; all links of the process share the room */
+#define PAUSE_MS   20           /* for an app that has refused a request */
 #define SEND_BYTES (256u << 10) /* frames that are gathered for one write */
 
 static const struct h2_client_limits limits = {
@@ -33,6 +34,7 @@ static char *room_for_reading(void)
 
 void link_free(struct link *link)
 {
+    loop_timer_stop(&link->pause);
     loop_call_cancel(&link->turn);
     if (link->stream)
         stream_close(link->stream, false);
@@ -74,7 +76,7 @@ void link_close(struct link *link, const char *why)
     link->dispatch->slot->peer[link->peer.column] -= link->running;
     link->running = 0;
     loop_defer(link->dispatch->parts.loop, &link->turn);
-    app_pull(link->dispatch->app);
+    dispatch_links_changed(link->dispatch);
 }
 
 /* The app has left, or has been replaced: nothing of ours is there any more. */
@@ -90,6 +92,23 @@ void link_retire(struct link *link)
 {
     link->retired = true;
     link_send_soon(link);
+    dispatch_links_changed(link->dispatch);
+}
+
+static void on_pause_over(struct loop_timer *timer)
+{
+    struct link *link = LIST_OWNER(timer, struct link, pause);
+
+    link->is_full = false;
+    dispatch_place_free(link->dispatch);
+}
+
+void link_refused(struct link *link)
+{
+    if (!link_is_usable(link))
+        return;
+    link->is_full = true;
+    loop_timer_start(link->dispatch->parts.loop, &link->pause, PAUSE_MS);
 }
 
 void link_call_ended(struct link *link)
@@ -99,7 +118,7 @@ void link_call_ended(struct link *link)
     link->running--;
     link->dispatch->slot->peer[link->peer.column]--;
     link_send_soon(link);
-    app_pull(link->dispatch->app);
+    dispatch_place_free(link->dispatch);
 }
 
 /* ---- sending ---- */
@@ -150,7 +169,7 @@ static void settle(struct link *link)
     stream_want(link->stream, events);
     if (link->client && h2_client_is_worn(link->client)) {
         ask_for_another(link);
-        link->retired = true;
+        link_retire(link);
     }
     close_when_done(link);
 }
@@ -174,7 +193,7 @@ static void heard(struct link *link)
     link->is_there = true;
     link_send_soon(link);
     if (is_new)
-        app_pull(link->dispatch->app);
+        dispatch_links_changed(link->dispatch);
 }
 
 /* An app begins with its SETTINGS before it is asked anything. */
@@ -218,15 +237,21 @@ struct link *link_new(struct dispatch *dispatch, const struct dispatch_peer *pee
     list_append(&dispatch->links, &link->node);
     dispatch->link_count++;
     loop_call_init(&link->turn, on_turn);
+    loop_timer_init(&link->pause, on_pause_over);
     stream_owned_by(link->stream, link, on_ready);
     stream_want(link->stream, STREAM_READ);
     return link;
 }
 
+bool link_is_usable(const struct link *link)
+{
+    return link->is_there && !link->retired && link->stream;
+}
+
 bool link_has_room(const struct link *link)
 {
-    return link->is_there && !link->retired && link->stream &&
-           buf_len(&link->out) < OUT_MOST_BYTES && h2_client_has_room(link->client);
+    return link_is_usable(link) && !link->is_full && buf_len(&link->out) < OUT_MOST_BYTES &&
+           h2_client_has_room(link->client);
 }
 
 struct h2_client *link_client(struct link *link)

@@ -10,14 +10,12 @@
 
 #include "base/err.h"
 #include "base/json_out.h"
-#include "base/mem.h"
 #include "net/addr.h"
 #include "route/url_prefix.h"
 #include "share/admin.h"
 
-#define DELEGATED_MOST                                                                             \
-    256u            /* reservations below one that is delegated: they leave room for others */
-#define PORTS 65536 /* that there are */
+#define DELEGATED_MOST 256u  /* below one that is delegated: they leave room for others */
+#define OPENINGS       1024u /* that show firewall names; each prefix is compared with all */
 
 /* A command that is performed. */
 struct command {
@@ -47,24 +45,25 @@ static bool is_owner(const struct command *command)
 static const struct reservation *find_above(const struct reservations *list,
                                             const struct url_prefix *prefix)
 {
-    struct url_prefix above = *prefix; /* borrows its text */
-
-    if (above.path.len <= 1)
-        return NULL;
-    do
-        above.path.len--;
-    while (above.path.at[above.path.len - 1] != '/');
-    return reservations_find(list, &above);
-}
-
-/* How many reservations have this one next above them. */
-static unsigned count_below(const struct reservations *list, const struct reservation *above)
-{
-    unsigned count = 0;
+    const struct reservation *best = NULL;
 
     for (size_t i = 0; i < list->count; i++)
-        count += find_above(list, &list->at[i].prefix) == above;
-    return count;
+        if (reservation_is_above(&list->at[i], prefix) &&
+            (best == NULL || list->at[i].prefix.path.len > best->prefix.path.len))
+            best = &list->at[i];
+    return best;
+}
+
+/* One above prefix that is delegated and has as many below it as it may have; NULL. Not only the
+ * next one counts: who delegates on would have the more the more often. */
+static const struct reservation *find_full(const struct reservations *list,
+                                           const struct url_prefix *prefix)
+{
+    for (size_t i = 0; i < list->count; i++)
+        if (list->at[i].delegates && reservation_is_above(&list->at[i], prefix) &&
+            reservations_below(list, &list->at[i]) >= DELEGATED_MOST)
+            return &list->at[i];
+    return NULL;
 }
 
 static int judge_delegate(const struct command *command, const struct url_prefix *prefix,
@@ -80,7 +79,7 @@ static int judge_delegate(const struct command *command, const struct url_prefix
                        prefix->text, (unsigned)command->caller->uid,
                        command->request.command->verb == ADMIN_ADD ? "reserve" : "release",
                        (unsigned)command->registrar->parts.uid);
-    if (command->request.command->verb == ADMIN_ADD && count_below(list, above) >= DELEGATED_MOST)
+    if (command->request.command->verb == ADMIN_ADD && (above = find_full(list, prefix)))
         return err_set(text, EXIT_OPTION, ERR_LIMIT,
                        "there are %u reservations below %.300s already", DELEGATED_MOST,
                        above->prefix.text);
@@ -311,78 +310,103 @@ static int show_timeout(const struct command *command, struct json_out *document
 
 /* ---- firewall ---- */
 
-/* A port that clients of other machines come to. */
+/* Where clients of other machines come to. */
 struct opening {
     uint16_t port;
     bool https;
-    char address[NET_ADDR_TEXT];
+    struct net_addr addr; /* NET_NONE: wherever the host listens */
 };
 
 /* False for what nobody else can reach. */
 static bool read_opening(const char *text, struct opening *opening)
 {
-    struct net_addr addr = {.family = NET_NONE};
     struct url_prefix prefix;
     bool is_reachable;
 
+    *opening = (struct opening){.port = 0};
     if (url_prefix_parse(&prefix, span_str(text), NULL) < 0)
         return false;
     if (prefix.bucket == PREFIX_IP)
-        net_addr_parse(&addr, prefix.host, prefix.port);
-    is_reachable =
-        prefix.port != 0 && !url_prefix_is_loopback_name(&prefix) && !net_addr_loopback(&addr);
+        net_addr_parse(&opening->addr, prefix.host, 0);
     opening->port = prefix.port;
     opening->https = prefix.https;
-    snprintf(opening->address, sizeof(opening->address), "0.0.0.0");
-    if (addr.family != NET_NONE)
-        net_addr_ip(&addr, opening->address);
+    is_reachable = !url_prefix_is_loopback_name(&prefix) && !net_addr_loopback(&opening->addr);
     url_prefix_fini(&prefix);
-    return is_reachable;
-}
-
-/* Several prefixes have the same one. */
-static bool is_new(const struct opening *openings, size_t count, const struct opening *opening)
-{
-    for (size_t i = 0; i < count; i++)
-        if (openings[i].port == opening->port && strcmp(openings[i].address, opening->address) == 0)
-            return false;
-    return true;
+    return is_reachable && opening->port != 0;
 }
 
 static void add_opening(struct json_out *json, const struct opening *opening)
 {
+    char address[NET_ADDR_TEXT] = "0.0.0.0";
+
+    if (net_addr_loopback(&opening->addr))
+        return;
+    if (opening->addr.family != NET_NONE)
+        net_addr_ip(&opening->addr, address);
     json_out_object(json, NULL);
     json_out_number(json, "port", opening->port);
     json_out_text(json, "scheme", opening->https ? "https" : "http");
-    json_out_text(json, "address", opening->address);
+    json_out_text(json, "address", address);
     json_out_close(json);
+}
+
+static void add_openings(const struct state *state, struct opening *opening, struct json_out *json)
+{
+    if (opening->addr.family != NET_NONE || state->listen_count == 0) {
+        add_opening(json, opening);
+        return;
+    }
+    for (unsigned i = 0; i < state->listen_count; i++) {
+        opening->addr = state->listen[i];
+        add_opening(json, opening);
+    }
+}
+
+/* Several prefixes have the same one. */
+static bool is_known(struct span found, const struct opening *opening)
+{
+    struct opening other;
+
+    for (; found.len > 0; found = span_skip(found, sizeof(other))) {
+        memcpy(&other, found.at, sizeof(other));
+        if (other.port == opening->port && other.addr.family == opening->addr.family &&
+            memcmp(other.addr.ip, opening->addr.ip, sizeof(other.addr.ip)) == 0)
+            return true;
+    }
+    return false;
+}
+
+static void add_queue(const struct state *state, const struct host_queue *queue, struct buf *found,
+                      struct json_out *json)
+{
+    struct span rest = queue->is_open ? buf_span(&queue->prefixes) : SPAN_NONE;
+    struct opening opening;
+
+    for (; rest.len > 0; rest = span_skip(rest, strlen(rest.at) + 1)) {
+        if (buf_len(found) > OPENINGS * sizeof(opening) || !read_opening(rest.at, &opening) ||
+            is_known(buf_span(found), &opening))
+            continue;
+        buf_append(found, span_of((const char *)&opening, sizeof(opening)));
+        add_openings(state, &opening, json);
+    }
 }
 
 static int show_firewall(const struct command *command, struct json_out *document,
                          struct err_text *text)
 {
+    const struct registrar *registrar = command->registrar;
     struct buf found = {0};
-    size_t count = 0;
+    int code = 0;
 
-    (void)text;
     json_out_array(document, "ports");
-    for (unsigned i = 0; i < TALLY_APPS; i++) {
-        const struct host_queue *queue = &command->registrar->queues[i];
-        struct span rest = queue->is_open ? buf_span(&queue->prefixes) : SPAN_NONE;
-        struct opening opening;
-
-        for (; rest.len > 0; rest = span_skip(rest, strlen(rest.at) + 1)) {
-            if (!read_opening(rest.at, &opening) || count == PORTS ||
-                !is_new((const struct opening *)(const void *)buf_span(&found).at, count, &opening))
-                continue;
-            buf_append(&found, span_of((const char *)&opening, sizeof(opening)));
-            add_opening(document, &opening);
-            count++;
-        }
-    }
+    for (unsigned i = 0; i < TALLY_APPS; i++)
+        add_queue(&registrar->state, &registrar->queues[i], &found, document);
     json_out_close(document);
+    if (buf_len(&found) > OPENINGS * sizeof(struct opening))
+        code = err_set(text, EXIT_OPTION, ERR_TOO_LARGE,
+                       "show firewall: more than %u ports are in use", OPENINGS);
     buf_fini(&found);
-    return 0;
+    return code;
 }
 
 /* ---- what the master is asked ---- */

@@ -72,6 +72,22 @@ const struct reservation *reservations_find(const struct reservations *list,
     return best;
 }
 
+bool reservation_is_above(const struct reservation *reservation, const struct url_prefix *prefix)
+{
+    return reservation->prefix.path.len < prefix->path.len &&
+           same_bucket(&reservation->prefix, prefix) &&
+           is_at_or_above(&reservation->prefix, prefix);
+}
+
+size_t reservations_below(const struct reservations *list, const struct reservation *above)
+{
+    size_t count = 0;
+
+    for (size_t i = 0; i < list->count; i++)
+        count += reservation_is_above(above, &list->at[i].prefix);
+    return count;
+}
+
 static int check_against(const struct reservations *list, const struct url_prefix *prefix,
                          struct err_text *text)
 {

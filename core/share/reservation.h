@@ -58,4 +58,8 @@ int reservations_remove(struct reservations *list, const char *url, struct err_t
 const struct reservation *reservations_find(const struct reservations *list,
                                             const struct url_prefix *prefix);
 
+/* Whether it lies above prefix, in the same bucket; and how many reservations it lies above. */
+bool reservation_is_above(const struct reservation *reservation, const struct url_prefix *prefix);
+size_t reservations_below(const struct reservations *list, const struct reservation *above);
+
 #endif

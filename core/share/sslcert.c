@@ -13,6 +13,7 @@
 #include "server/tls_binding.h"
 
 #define PLACE_BYTES   300
+#define HEX           "0123456789abcdefABCDEF"
 #define SHA1_DIGITS   40
 #define SHA256_DIGITS 64
 
@@ -131,20 +132,21 @@ const struct sslcert *sslcerts_find(const struct sslcerts *list, const struct ss
 
 /* ---- the rest of a record ---- */
 
-static bool is_hex(const char *text, size_t digits)
+bool sslcert_is_hash(const char *text)
 {
-    return strlen(text) == digits && strspn(text, "0123456789abcdefABCDEF") == digits;
+    size_t digits = strspn(text, HEX);
+
+    return text[digits] == '\0' && (digits == SHA1_DIGITS || digits == SHA256_DIGITS);
 }
 
-/* {8-4-4-4-12} */
-static bool is_guid(const char *text)
+bool sslcert_is_appid(const char *text)
 {
-    static const char form[] = "{xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx}";
+    static const char form[] = SSLCERT_APPID_FORM;
 
     if (strlen(text) != sizeof(form) - 1)
         return false;
     for (size_t i = 0; i < sizeof(form) - 1; i++)
-        if (form[i] == 'x' ? !strchr("0123456789abcdefABCDEF", text[i]) : text[i] != form[i])
+        if (form[i] == 'x' ? !strchr(HEX, text[i]) : text[i] != form[i])
             return false;
     return true;
 }
@@ -158,7 +160,7 @@ static int check_files(const struct sslcert *record, struct err_text *text)
     if (has_cert != has_key || has_cert == (hash != NULL))
         return err_set(text, EXIT_OPTION, ERR_INVALID,
                        "a certificate is cert= and key=, or certhash=");
-    if (hash && !is_hex(hash, SHA1_DIGITS) && !is_hex(hash, SHA256_DIGITS))
+    if (hash && !sslcert_is_hash(hash))
         return err_set(text, EXIT_OPTION, ERR_INVALID,
                        "certhash=%.100s: must have %d (SHA-1) or %d (SHA-256) hexadecimal digits",
                        hash, SHA1_DIGITS, SHA256_DIGITS);
@@ -196,9 +198,9 @@ static int copy(struct sslcert *fresh, const struct sslcert *record, struct err_
 
     if (code == 0)
         code = check_files(record, text);
-    if (code == 0 && id && !is_guid(id))
-        code = err_set(text, EXIT_OPTION, ERR_INVALID,
-                       "appid=%.100s: must be {xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx}", id);
+    if (code == 0 && id && !sslcert_is_appid(id))
+        code = err_set(text, EXIT_OPTION, ERR_INVALID, "appid=%.100s: must be " SSLCERT_APPID_FORM,
+                       id);
     if (code < 0)
         return code;
     *fresh = (struct sslcert){{NULL}};

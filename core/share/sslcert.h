@@ -12,7 +12,8 @@
 #include "base/buf.h"
 #include "base/err.h"
 
-#define SSLCERTS_MOST 1024
+#define SSLCERTS_MOST      1024
+#define SSLCERT_APPID_FORM "{xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx}"
 
 /* What a record may say; sslcert_names has their names. */
 enum sslcert_key {
@@ -35,6 +36,10 @@ extern const char *const sslcert_names[SSLCERT_KEYS];
 struct sslcert {
     char *text[SSLCERT_KEYS]; /* NULL: not said */
 };
+
+/* The digits of a SHA-1 or SHA-256; an id of the form above, hexadecimal digits for its x. */
+bool sslcert_is_hash(const char *text);
+bool sslcert_is_appid(const char *text);
 
 /* {0} is an empty list. */
 struct sslcerts {

@@ -54,40 +54,50 @@ local function quote(text)
   return text
 end
 
+-- Settings that are lists of tables, each a row of words for the core: what a row is called, and an
+-- example.
+local ROWS = {
+  tls = { noun = "binding", example = "{ certificate = FILE, key = FILE }" },
+  apps = { noun = "app", example = "{ file = FILE }" },
+}
+
 -- A list is the key several times.
-local function add_words(words, number, key, value)
+local function add_words(words, where, key, value)
   local list = type(value) == "table" and value or { value }
-  check_sequence(("tls: binding %d: %s"):format(number, key), list)
+  check_sequence(("%s: %s"):format(where, key), list)
   for _, item in ipairs(list) do
     if not is_plain(item) then
-      error(("tls: binding %d: %s: must be a text, not a %s"):format(number, key, type(item)), 0)
+      error(("%s: %s: must be a text, not a %s"):format(where, key, type(item)), 0)
     end
     words[#words + 1] = key .. "=" .. quote(tostring(item))
   end
 end
 
-local function binding_text(number, binding)
-  if type(binding) ~= "table" then
-    error(("tls: binding %d must be a table, not a %s"):format(number, type(binding)), 0)
+local function row_text(name, number, row)
+  local noun = ROWS[name].noun
+  local where = ("%s: %s %d"):format(name, noun, number)
+  if type(row) ~= "table" then
+    error(("%s must be a table, not a %s"):format(where, type(row)), 0)
   end
   local words = {}
-  for _, key in ipairs(sorted_keys(binding, "a tls binding")) do
+  for _, key in ipairs(sorted_keys(row, ("a %s %s"):format(name, noun))) do
     if not key:find("^[%w_]+$") then
-      error(("tls: binding %d: %s: no such key"):format(number, key), 0)
+      error(("%s: %s: no such key"):format(where, key), 0)
     end
-    add_words(words, number, key, binding[key])
+    add_words(words, where, key, row[key])
   end
   return table.concat(words, " ")
 end
 
-local function bindings_text(list)
+local function rows_text(name, list)
   if next(list) ~= nil and list[1] == nil then
-    error("tls: a list of bindings is needed, tls = { { certificate = FILE, key = FILE } }", 0)
+    error(("%s: a list of %ss is needed, %s = { %s }"):format(name, ROWS[name].noun, name,
+      ROWS[name].example), 0)
   end
-  check_sequence("tls", list)
+  check_sequence(name, list)
   local texts = {}
-  for i, binding in ipairs(list) do
-    texts[i] = binding_text(i, binding)
+  for i, row in ipairs(list) do
+    texts[i] = row_text(name, i, row)
   end
   return table.concat(texts, "; ")
 end
@@ -110,8 +120,8 @@ end
 
 local function add_one(options, key, value, level)
   local is_table = type(value) == "table"
-  if key == "tls" and is_table then
-    add(options, key, bindings_text(value), true)
+  if ROWS[key] and is_table then
+    add(options, key, rows_text(key, value), true)
   elseif key == "authentication" and (not is_table or value[1] ~= nil) then
     add_schemes(options, value)
   elseif not is_table then

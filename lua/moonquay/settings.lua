@@ -8,6 +8,8 @@
 ---@field urls? string[]|string
 --- urls that were given beat url_prefixes, not the other way round; true or false; default false
 ---@field prefer_urls? boolean
+--- behind a host, which has the ports, as an attached process; true or false; default false
+---@field share? boolean
 --- worker processes; between 1 and 1024; default CPUs
 ---@field workers? integer
 --- whom the workers become when the server is started by root; printable text of at most 63 bytes
@@ -40,6 +42,9 @@
 ---@field cache? moonquay.SettingsCache
 --- certificates and keys by address, port and name; bindings separated by semicolons, below 32KiB
 ---@field tls? moonquay.TlsBinding[]|string
+--- of a host: apps that it starts itself, each a process of its own; apps separated by semicolons,
+--- below 64KiB
+---@field apps? moonquay.HostedApp[]|string
 ---@field session_tickets? moonquay.SettingsSessionTickets
 --- how long running requests may go on after a stop or reload; between 0 and 86400 seconds; default
 --- 30
@@ -223,3 +228,19 @@
 ---@field client_certificate? "none"|"allow"|"require"|"delay"
 --- file with the authorities that vouch for clients (PEM)
 ---@field client_authorities? string
+
+---@class moonquay.HostedApp
+--- the app
+---@field file string
+--- whom its process becomes, when root starts it
+---@field user? string
+--- what it serves, in place of its own url_prefixes; needed for start=demand
+---@field prefix? string|string[]
+--- with the host, or with the first request for it
+---@field start? "always"|"demand"
+--- with start=demand: it is stopped when it had nothing to do for so long; 600
+---@field idle? integer|string
+--- processes of it
+---@field workers? integer|string
+--- beats what the app says
+---@field set? string|string[]

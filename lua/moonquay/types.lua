@@ -95,6 +95,10 @@
 --- The same, over HTTP/2 with this error code (RFC 9113 section 7; 8, CANCEL). Behind a complete
 --- answer it tells the client to send no more of the request.
 ---@field reset fun(self, code?: integer)
+--- Whether delegate could succeed now.
+---@field can_delegate boolean
+--- Behind a host: gives the request, unread and unanswered, to the request queue of this name.
+---@field delegate fun(self, queue: string): boolean?, moonquay.Error?
 ---@field json fun(self): any, moonquay.Error?
 --- At most max bytes (1 MiB) and 1000 fields.
 ---@field form fun(self, max?: integer): moonquay.Values?, moonquay.Error?

@@ -1,5 +1,7 @@
 --- Hosts under test and apps that are attached to them, each a process of its own.
+local json = require("moonquay.core").json
 local server = require("spec.support.server")
+local sys = require("moonquay.probe").sys
 local temp = require("spec.support.temp")
 
 local host = {}
@@ -10,7 +12,8 @@ Host.__index = Host
 -- its file; one of its own), env.
 function host.start(options)
   options = options or {}
-  local self = setmetatable({ temp = temp.dir() }, Host)
+  local self = setmetatable({ temp = temp.dir(), apps = 0 }, Host)
+  assert(sys.chmod(self.temp.path, "755")) -- for apps of other users
   self.socket = self.temp.path .. "/host.sock"
   self.state = options.state or self.temp.path .. "/host.json"
   local words = { "--socket", self.socket, "--state", self.state, "--workers",
@@ -23,7 +26,8 @@ function host.start(options)
 end
 
 --- Attaches an app: text makes handlers of `app`, which is at http://localhost:PORT/PREFIX/; port 0
--- (default) is any; or at those of options.prefixes. options.options: words of the command line.
+-- (default) is any; or at those of options.prefixes. options.options: words of the command line;
+-- options.wrap: words before it.
 -- Returns its server; with ready = false before it serves.
 function Host:app(text, options)
   options = options or {}
@@ -31,16 +35,30 @@ function Host:app(text, options)
     options.prefix and options.prefix .. "/" or "") }
   local words = { "--share", "--workers", tostring(options.workers or 1), "--no-dev" }
   table.move(options.options or {}, 1, #(options.options or {}), #words + 1, words)
+  self.apps = self.apps + 1
   return server.start({
-    app = ([[
+    path = self.temp:write(("app%d.lua"):format(self.apps), ([[
 local app = require("moonquay").app({ url_prefixes = { "%s" } })
 %s
-return app]]):format(table.concat(prefixes, '", "'), text),
+return app]]):format(table.concat(prefixes, '", "'), text)),
     bare = true,
     ready = options.ready,
+    wrap = options.wrap,
     options = words,
     env = { MOONQUAY_HOST = self.socket },
   })
+end
+
+--- Runs `moonquay http LINE --json` and returns the document.
+function Host:http(line)
+  local words = { "http", env = { MOONQUAY_HOST = self.socket } }
+  for word in line:gmatch("%S+") do
+    words[#words + 1] = word
+  end
+  words[#words + 1] = "--json"
+  local result = server.run(words)
+  assert(result.status == 0, result.stderr)
+  return (assert(json.decode(result.stdout)))
 end
 
 --- The process ids of the host's children whose command line ends with this word.

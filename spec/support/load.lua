@@ -17,6 +17,7 @@ import net from "node:net"
 import readline from "node:readline"
 const [port, clients] = process.argv.slice(2, 4).map(Number)
 const [path, method] = process.argv.slice(4, 6)
+const fresh = process.argv[6] === "fresh"
 const count = { answers: {}, broken: 0, refused: 0, longest_ms: 0, bodies: {}, sent: 0 }
 let stopping = false
 const content = method === "POST" ? "x".repeat(1000) : ""
@@ -51,7 +52,7 @@ function client() {
       if (length < 40) count.bodies[body] = (count.bodies[body] ?? 0) + 1
       count.longest_ms = Math.max(count.longest_ms, performance.now() - began)
       asking = false
-      if (/connection: close/i.test(head)) { socket.end(); return }
+      if (fresh || /connection: close/i.test(head)) { socket.end(); return }
       ask()
     }
   })
@@ -68,12 +69,15 @@ readline.createInterface({ input: process.stdin })
   .on("close", () => { stopping = true; setTimeout(() => process.exit(0), 2000).unref() })
 ]]
 
---- options: port, clients (200), path ("/"), method ("GET"; "POST" has content).
+--- options: port, clients (200), path ("/"), method ("GET"; "POST" has content), fresh (true: a
+-- connection for each request).
 function load.start(options)
   local dir = temp.dir()
-  local pid, out, err, stdin = sys.spawn({ "node", dir:write("load.mjs", SCRIPT),
-    tostring(options.port), tostring(options.clients or 200), options.path or "/",
-    options.method or "GET" }, { env = { LD_PRELOAD = false, NODE_OPTIONS = false } })
+  local words = { "node", dir:write("load.mjs", SCRIPT), tostring(options.port),
+    tostring(options.clients or 200), options.path or "/", options.method or "GET",
+    options.fresh and "fresh" or "" }
+  local pid, out, err, stdin = sys.spawn(words,
+    { env = { LD_PRELOAD = false, NODE_OPTIONS = false } })
   assert(pid, out)
   local self = setmetatable({ pid = pid, out = out, err = err, stdin = stdin, dir = dir,
     text = "" }, Load)

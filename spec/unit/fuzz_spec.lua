@@ -46,7 +46,7 @@ end
 describe("the fuzz targets", function()
   it("are one a reader", function()
     assert.same({ "head", "chunked", "target", "cookies", "multipart", "query", "prefix",
-      "proxy", "forwarded", "h2", "h2_client", "pem" }, targets())
+      "proxy", "forwarded", "h2", "h2_client", "pem", "control" }, targets())
   end)
 
   for _, name in ipairs(targets()) do

@@ -25,6 +25,17 @@ describe("the makefile", function()
     assert.is_false(compiles("proc/main.o", "/b"))
   end)
 
+  it("installs the man page and the completion where man and bash look", function()
+    local pipe = assert(io.popen("unset LD_PRELOAD ASAN_OPTIONS MAKEFLAGS MAKELEVEL; "
+      .. "make -n PREFIX=/usr DESTDIR=" .. dir.path .. " install 2>&1"))
+    local output = pipe:read("a")
+    assert(pipe:close(), output)
+    for _, path in ipairs({ "/usr/share/man/man8/moonquay-http.8",
+      "/usr/share/bash-completion/completions/moonquay" }) do
+      assert.matches(dir.path .. path .. "\n", output, 1, true)
+    end
+  end)
+
   it("makes certificates, and keeps them", function()
     local function certs()
       local pipe = assert(io.popen(("unset LD_PRELOAD ASAN_OPTIONS MAKEFLAGS MAKELEVEL; "

@@ -60,6 +60,50 @@ describe("a host", function()
     assert.equal("hello from /shop", body(shop, "/shop/hello"))
   end)
 
+  it("opens a port with the first prefix on it, and closes it with the last", function()
+    local shop = host:app(APP, { prefix = "shop", options = { "--unregister" } })
+    local blog = host:app(APP, { prefix = "blog", port = shop.port, options = { "--unregister" } })
+    shop:stop()
+    assert.equal("hello from /blog", body(blog, "/blog/hello"))
+    blog:stop()
+    await("a closed port", function()
+      return not pcall(client.connect, "127.0.0.1", shop.port)
+    end)
+  end)
+
+  it("has one queue limit for all its workers, and says no as the app wants it", function()
+    local app = host:app([[
+app:get("/", function() while true do require("moonquay").sleep(1000) end end)]],
+      { options = { "--set", "max_concurrent_requests=1", "--set", "request_queue_limit=3", "--set",
+        "http_503_verbosity=full" } })
+    local waiting, refused = {}, 0
+    for i = 1, 10 do
+      waiting[i] = app:connect({ deadline = 30 })
+      waiting[i]:send("GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+      await("request " .. i, function()
+        local queue = host:http("show servicestate").queues[1]
+        if waiting[i]:readable(0) then
+          local response = waiting[i]:response()
+          assert.equal(503, response.status)
+          assert.truthy(response.body:find("too many requests wait", 1, true))
+          refused = refused + 1
+          return true
+        end
+        return queue.running + queue.queued == i
+      end)
+    end
+    assert.equal(6, refused)
+  end)
+
+  it("has machine-wide options, which hold for all apps", function()
+    host:stop()
+    host = hosts.start({ options = { "--set", "max_field_length=100" } })
+    local app = host:app(APP)
+    local connection = app:connect()
+    connection:send("GET /hello HTTP/1.1\r\nHost: localhost\r\nX: " .. ("x"):rep(200) .. "\r\n\r\n")
+    assert.equal(431, connection:response().status)
+  end)
+
   it("lets requests wait for an app that is started again", function()
     local app = host:app(APP)
     assert.equal("hello from ", body(app, "/hello"))
@@ -111,19 +155,82 @@ describe("a host", function()
     assert.truthy(tonumber(after))
   end)
 
-  it("says what an app behind it cannot change at run time", function()
-    local app = host:app([[
+  describe("lets an app behind it change at run time", function()
+    local CHANGING = [[
 app:get("/set/:key", function(req)
   local ok, err = pcall(function() app.settings[req.params.key] = req.query.to end)
   return ok and "ok" or tostring(err)
 end)
-app:get("/listen", function()
-  local ok, err = app:listen("http://localhost:1/")
-  return ok and "ok" or tostring(err)
-end)]])
-    assert.equal("ok", body(app, "/set/max_request_body_size?to=5"))
-    assert.truthy(body(app, "/set/server_header?to=x"):find("the host applies it", 1, true))
-    assert.truthy(body(app, "/listen"):find("names its prefixes at the start", 1, true))
+app:get("/get/:key", function(req) return tostring(app.settings[req.params.key]) end)
+app:get("/addresses", function() return table.concat(app.addresses, " ") end)
+app:get("/:op", function(req)
+  local ok, err = app[req.params.op](app, req.query.prefix)
+  return ok or tostring(err)
+end)]]
+
+    it("settings, its own and those that the host applies", function()
+      local app = host:app(CHANGING, { workers = 2 })
+      assert.equal("ok", body(app, "/set/max_request_body_size?to=5"))
+      assert.equal("ok", body(app, "/set/server_header?to=quay"))
+      assert.equal("quay", body(app, "/get/server_header"))
+      local connection = app:connect()
+      connection:send("GET /get/server_header HTTP/1.1\r\nHost: localhost\r\n\r\n")
+      assert.equal("quay", connection:response().headers["server"])
+      assert.truthy(body(app, "/set/server_header?to=a%00b"):find("server_header", 1, true))
+      assert.equal("ok", body(app, "/set/enabled?to=false"))
+      assert.equal(503, body(app, "/get/enabled"))
+    end)
+
+    it("prefixes, which it has again after a registrar's death", function()
+      local app = host:app(CHANGING, { prefix = "a", workers = 2 })
+      local new = ("http://localhost:%d/b/"):format(app.port)
+      assert.equal(new, body(app, "/a/listen?prefix=" .. new))
+      for _ = 1, 4 do
+        assert.equal("http://localhost:" .. app.port .. "/a/ " .. new, body(app, "/b/addresses"))
+      end
+      local other = host:app("", { prefix = "b", port = app.port, ready = false })
+      assert.same({ exit = 69 }, other:wait(10))
+      sys.kill(host:children("registrar")[1], "KILL")
+      app:await("host_found")
+      assert.truthy(body(app, "/b/addresses"):find(new, 1, true))
+      assert.equal(new, body(app, "/b/unlisten?prefix=" .. new))
+      assert.equal(404, body(app, "/b/addresses"))
+      assert.equal("http://localhost:" .. app.port .. "/a/", body(app, "/a/addresses"))
+      assert.equal(0, app:stop())
+      host:app(APP, { prefix = "b", port = app.port })
+    end)
+
+    if sys.geteuid() == 0 then
+      it("nothing that it may not have", function()
+        local app = host:app(CHANGING, { wrap = { "setpriv", "--reuid", "12345", "--regid", "12345",
+          "--clear-groups" } })
+        assert.truthy(body(app, "/listen?prefix=http://localhost:80/")
+          :find("user 12345 may not register it", 1, true))
+      end)
+    end
+  end)
+
+  it("serves an app whose settings say so, with one worker if nobody says how many", function()
+    local where = { XDG_RUNTIME_DIR = host.temp.path } -- the usual place for its socket
+    local usual = server.start({ command = "host", bare = true, ready = false, env = where,
+      options = { "--workers", "1", "--state", host.temp.path .. "/usual.json" } })
+    usual:await("started [^\n]*host at")
+    local app = server.start({ bare = true, options = { "--no-dev" }, env = where, app = [[
+local app = require("moonquay").app({ url_prefixes = { "http://localhost:0/" }, share = true })
+app:get("/", function() return "here" end)
+return app]] })
+    assert.equal("here", body(app, "/"))
+    assert.equal(1, #app:workers())
+  end)
+
+  it("forgets what is not to outlive its process", function()
+    local app = host:app(APP, { options = { "--unregister" } })
+    local port = app.port
+    host:app(APP, { prefix = "other", port = port })
+    assert.equal(0, app:stop())
+    local connection = client.connect("127.0.0.1", port, { deadline = 30 })
+    connection:send("GET /hello HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    assert.equal(404, connection:response().status)
   end)
 
   it("leaves a file alone that lies where its socket should be", function()

@@ -1,7 +1,9 @@
 -- What a host remembers: its state file, and what of it is in force after a start.
+local await = require("spec.support.await")
 local certs = require("spec.support.certs")
 local client = require("spec.support.client")
 local hosts = require("spec.support.host")
+local json = require("moonquay.core").json
 local peer = require("spec.support.peer")
 local secure = require("spec.support.secure")
 local server = require("spec.support.server")
@@ -86,6 +88,38 @@ describe("the state of a host", function()
     assert.truthy(result.stderr:find("others may write it", 1, true))
   end)
 
+  -- Each round kills the host at another moment of a row of changes.
+  it("is whole after a host that was killed while it wrote", function()
+    local rounds, path = server.sanitized and 8 or 25, dir.path .. "/host.json"
+    local most = 0
+    for round = 1, rounds do
+      local host = hosts.start({ state = path, workers = 1 })
+      local seen = #host:http("show urlacl").urlacl
+      assert.is_true(seen >= most, seen) -- what was answered is there
+      most = seen
+      local writer = sys.spawn({ "sh", "-c", ([[
+i=0
+while [ $i -lt 200 ]; do
+  "$0" http add urlacl url=http://+:%d/r%d-$i/ user=root || exit
+  i=$((i + 1))
+done]]):format(8000 + round, round), server.executable },
+        { env = { MOONQUAY_HOST = host.socket, LD_PRELOAD = false } })
+      await("some changes", function()
+        local text = dir:read("host.json")
+        return text and select(2, text:gsub(("/r%d%%-"):format(round), "")) > round % 5
+      end)
+      sys.kill(host.server.pid, "KILL")
+      host.server:wait(10)
+      sys.waitpid(writer, 10000)
+      local text = assert(dir:read("host.json"))
+      local urls = assert(json.decode(text)).urlacl
+      assert.is_true(#urls > most)
+      assert(json.decode(assert(dir:read("host.json.good"))))
+      most = #urls
+      server.stop_all()
+    end
+  end)
+
   it("says where the host listens", function()
     local port = secure.free_port()
     local host = start('{"version": 1, "iplisten": ["127.0.0.2"]}')
@@ -123,6 +157,28 @@ describe("the state of a host", function()
   end)
 
   if sys.geteuid() == 0 then
+    it("is any user's, with ports of its own", function()
+      local id = "12345"
+      local open = dir.path .. "/open"
+      assert(os.execute(("mkdir %s && chown %s %s && chmod 755 %s"):format(open, id, open, dir.path)))
+      local wrap = { "setpriv", "--reuid", id, "--regid", id, "--clear-groups" }
+      local words = { "--socket", open .. "/s", "--state", open .. "/state.json", "--workers", "1" }
+      local host = server.start({ command = "host", bare = true, ready = false, options = words,
+        wrap = wrap })
+      host:await("started [^\n]*host at")
+      local file = dir:write("app.lua", "return function() return 'here' end")
+      local app = server.start({ path = file, bare = true, wrap = wrap, options = { "--urls",
+        "http://127.0.0.1:" .. secure.free_port() }, env = { MOONQUAY_HOST = open .. "/s" } })
+      assert.equal("here", app:get("/").body)
+      local low = server.run({ "serve", file, "--urls", "http://127.0.0.1:80", wrap = wrap,
+        env = { MOONQUAY_HOST = open .. "/s" } })
+      assert.equal(77, low.status, low.stderr)
+      assert.truthy(low.stderr:find("127.0.0.1:80", 1, true))
+      local added = server.run({ "http", "add", "urlacl", "http://+:8080/", "root", wrap = wrap,
+        env = { MOONQUAY_HOST = open .. "/s" } })
+      assert.equal(0, added.status, added.stderr)
+    end)
+
     it("is root's, and the workers are not", function()
       local host = start('{"version": 1}')
       for _, word in ipairs({ "worker", "registrar" }) do

@@ -1,6 +1,7 @@
 -- moonquay http, run as a program beside a real host.
 local await = require("spec.support.await")
 local client = require("spec.support.client")
+local fake = require("spec.support.fake")
 local hosts = require("spec.support.host")
 local json = require("moonquay.core").json
 local secure = require("spec.support.secure")
@@ -307,21 +308,7 @@ if text != b"nothing":
   local function told(text, ...)
     count = count + 1
     local path = ("%s/fake%d.sock"):format(dir.path, count)
-    local pid, out, err, input = sys.spawn({ "/usr/bin/python3", dir:write("fake.py", FAKE), path,
-      text }, { env = { LD_PRELOAD = false } })
-    assert(pid, out)
-    finally(function()
-      sys.kill(pid, "KILL")
-      sys.waitpid(pid, 10000)
-      for _, pipe in ipairs({ out, err, input }) do
-        sys.close(pipe)
-      end
-    end)
-    local said = ""
-    while not said:find("\n", 1, true) do
-      said = said .. assert(sys.read(out, 100, 10000))
-    end
-    assert.equal("ready\n", said)
+    finally(fake.start({ "/usr/bin/python3", dir:write("fake.py", FAKE), path, text }))
     return server.run({ "http", "--socket", path, ... })
   end
 

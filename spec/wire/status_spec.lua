@@ -1,4 +1,5 @@
 local await = require("spec.support.await")
+local fake = require("spec.support.fake")
 local json = require("moonquay.core").json
 local server = require("spec.support.server")
 local sys = require("moonquay.probe").sys
@@ -258,17 +259,7 @@ describe("moonquay status, of an answer", function()
   -- The command's result, asked of a fake that says text.
   local function told(text, ...)
     local path = dir.path .. "/fake.sock"
-    local pid, out, err, input = sys.spawn({ "lua5.4", dir:write("fake.lua", FAKE), path, text },
-      { env = { LD_PRELOAD = false } })
-    assert(pid, out)
-    finally(function()
-      sys.kill(pid, "KILL")
-      sys.waitpid(pid, 10000)
-      for _, pipe in ipairs({ out, err, input }) do
-        sys.close(pipe)
-      end
-    end)
-    assert.equal("ready\n", sys.read(out, 100, 10000))
+    finally(fake.start({ "lua5.4", dir:write("fake.lua", FAKE), path, text }))
     return server.run({ "status", "--socket", path, ... })
   end
 

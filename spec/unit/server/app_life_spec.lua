@@ -18,6 +18,14 @@ local function status_of(host, fd)
   return bytes and tonumber(bytes:match("^HTTP/1.1 (%d+)"))
 end
 
+-- A worker of the app that has begun to speak: empty SETTINGS.
+local function attach(host)
+  local fd = host:app(1, 0, 10)
+  host:write(fd, "\0\0\0\4\0\0\0\0\0")
+  host:turn()
+  return fd
+end
+
 describe("an app that is closed", function()
   local host
 
@@ -44,7 +52,7 @@ describe("an app that is closed", function()
   end)
 
   it("stays until its last request has ended", function()
-    local app = host:app(1, 0, 10)
+    local app = attach(host)
     local fd = get(host, "/x")
     assert.equal(1, host:state().running)
     host:close_app()
@@ -59,7 +67,7 @@ describe("an app that is closed", function()
   end)
 
   it("leaves its place to another, with nothing counted there", function()
-    local app = host:app(1, 0, 10)
+    local app = attach(host)
     local old = get(host, "/old")
     assert.equal(1, host:state().connections)
     host:close_app()
@@ -95,7 +103,7 @@ describe("a reserved prefix", function()
   it("hides registrations of less precedence (reference section 2.3)", function()
     host:reserve("http://+:80/shop/")
     host:open_app("http://*:80/")
-    host:app(1, 0, 10)
+    attach(host)
     assert.equal(503, status_of(host, get(host, "/shop/x")))
     get(host, "/other")
     assert.equal(1, host:state().running) -- the path is nobody's but this app's

@@ -39,6 +39,7 @@ local VERBOSITY = "basic, limited or full"
 local rows = {
   list_row("urls", "http://localhost:5000", "server", "start", 1024, "1KiB"),
   boolean_row("prefer_urls", "false", "server", "start"),
+  boolean_row("share", "false", "server", "start"),
   number_row("workers", nil, "server", "start", "1024", { "0", "1025", "two" },
     "between 1 and 1024"),
   text_row("user", "", "server", "start", 63),
@@ -79,6 +80,8 @@ local rows = {
     { "4095", "16777217", "big" }, "between 4KiB and 16MiB"),
   { "tls", "", "server", "start", good = "certificate=a key=b", bad = { "a\nb" },
     must = "bindings separated by semicolons, below 32KiB" },
+  { "apps", "", "server", "start", good = "file=/a.lua user=alice", bad = { "a\nb" },
+    must = "apps separated by semicolons, below 64KiB" },
   text_row("session_tickets.keys", "", "server", "start", 511),
   number_row("session_tickets.rotate", "28800", "server", "start", "1",
     { "0.9", "604801", "never" }, "between 1 and 604800 seconds, or off"),

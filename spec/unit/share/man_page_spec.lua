@@ -159,6 +159,8 @@ printf '%s\n' "${COMPREPLY[@]}"
     assert.same({ "headerwaittimeout" }, offered("moonquay http add timeout timeouttype=h"))
     assert.same({ "listen=" }, offered("moonquay http add urlacl lis"))
     assert.same({ "--json" }, offered("moonquay http show urlacl --j"))
+    assert.same({ "urlacl" }, offered("moonquay http --json --socket /x show u"))
+    assert.same({ "man/moonquay-http.8" }, offered("moonquay http show --socket man/moon"))
     assert.same({ "man/moonquay-http.8" }, offered("moonquay http add sslcert cert=man/moon"))
   end)
 end)

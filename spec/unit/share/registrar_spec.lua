@@ -691,6 +691,17 @@ describe("registrar", function()
         "http 2001:db8::9 5007" }, ports)
     end)
 
+    it("and of those the ones at which the host listens", function()
+      open()
+      local program = registrar:program()
+      attach(registrar:program(), { { "http://+:5004/" } })
+      command(program, "add iplisten ipaddress=127.0.0.1")
+      assert.equal(0, #shown(program, "show firewall").ports)
+      command(program, "add iplisten ipaddress=192.0.2.7")
+      assert.same({ port = 5004, scheme = "http", address = "192.0.2.7" },
+        shown(program, "show firewall").ports[1])
+    end)
+
     it("and one that asks too much at once is told so", function()
       open()
       local program = registrar:program()
@@ -781,6 +792,13 @@ describe("registrar", function()
           end
           assert.equal(78, code_of("add urlacl url=http://+:80/shop/more/ user=#1"))
           assert.is_nil(select(2, command(root, "add urlacl url=http://+:80/shop/more/ user=#1")))
+          local below = "add urlacl url=http://+:80/shop/1/x/ user=#1"
+          assert.is_nil(code_of("delete urlacl url=http://+:80/shop/1/"))
+          assert.is_nil(code_of("delete urlacl url=http://+:80/shop/2/"))
+          assert.is_nil(code_of("add urlacl url=http://+:80/shop/1/ user=#1 delegate=yes"))
+          assert.equal(78, select(2, command(registrar:program(1), below)))
+          assert.is_nil(code_of("delete urlacl url=http://+:80/shop/3/"))
+          assert.is_nil(select(2, command(registrar:program(1), below)))
         end)
       end)
     end
