@@ -21,7 +21,8 @@
 #define LINE_OVERHEAD           32u
 #define FIXED_LINES             5u /* pseudo-fields */
 
-/* Frames of ours that wait because the app does not read: heads, credit, resets of each call. */
+/* Frames of ours that wait because the app does not read: heads, credit, resets and answers to
+ * notes of each call that is open. */
 #define QUEUED_PER_CALL 16u
 #define QUEUED_BESIDE   1000u
 
@@ -519,7 +520,7 @@ unsigned h2_client_calls(const struct h2_client *client)
 
 int h2_client_receive(struct h2_client *client, struct span in)
 {
-    size_t most = QUEUED_BESIDE + QUEUED_PER_CALL * (size_t)client->limits->max_concurrent_calls;
+    size_t most = QUEUED_BESIDE + QUEUED_PER_CALL * (size_t)client->calls;
     ssize_t rc = nghttp2_session_mem_recv(client->session, (const uint8_t *)in.at, in.len);
 
     if (rc < 0)

@@ -99,6 +99,9 @@ tell(frames=taken)]])
       WINDOW_UPDATE = "frame(WINDOW_UPDATE, 0, 0, u32(1))",
       ["unknown frames"] = 'frame(0xb9, 0, 0, b"x" * 100)',
       notes = 'frame(0xe1, 0, 1, b"close\\0001\\000")',
+      ["notes that delegate"] = 'frame(0xe1, 0, 1, b"delegate\\0nowhere\\0")',
+      ["notes of content that nobody has asked for"] =
+        'frame(0xe1, 0, 1, b"entity_body\\00030\\0min_send\\0009\\0")',
       PRIORITY = 'frame(PRIORITY, 0, 3, bytes(5))',
     }) do
       for _, reads in ipairs({ true, false }) do
@@ -126,6 +129,25 @@ tell(sent=sent)]]):format(frames, reads and "True" or "False"))
         end)
       end
     end
+
+    it("with notes that want answers, without end, and does not read these", function()
+      local told = target:attack([[
+control = Control()
+control.serve()
+control.attach()
+links = control.links()
+clients = [ask() for _ in range(10)]
+until(links, lambda: sum(len(link.asked) for link in links) == 10)
+link = next(link for link in links if link.asked)
+flood = frame(0xe1, 0, link.asked[0], b"delegate\0nowhere\0") * 1000
+rounds = 0
+while rounds < 2000 and link.send_some(flood) is not None:
+    rounds += 1
+for client in clients:
+    leave(client)
+tell(ended=link.ended)]])
+      assert.is_true(told.ended)
+    end)
 
     it("with interim answers", function()
       local told = target:attack([[

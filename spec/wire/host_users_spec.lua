@@ -1,7 +1,9 @@
 -- Several users of a machine and what is reserved for whom. Without root there is one of them: then
 -- only what a reservation says of us can be tried.
+local await = require("spec.support.await")
 local client = require("spec.support.client")
 local hosts = require("spec.support.host")
+local json = require("moonquay.core").json
 local secure = require("spec.support.secure")
 local server = require("spec.support.server")
 local sys = require("moonquay.probe").sys
@@ -85,6 +87,18 @@ if sys.geteuid() == 0 then
       return all:app(user, "thief", { prefixes = { url(path) }, words = words, ready = false })
     end
 
+    -- Kills an app and waits until the host knows.
+    local function kill(app)
+      sys.kill(app.pid, "KILL")
+      await("the end of its session", function()
+        local said = all:command(nil, "show servicestate --json")
+        for _, session in ipairs(assert(json.decode(said.stdout)).sessions) do
+          if session.process == app.pid then return false end
+        end
+        return true
+      end)
+    end
+
     describe("with crossed reservations", function()
       local a, b
 
@@ -119,9 +133,7 @@ if sys.geteuid() == 0 then
       end)
 
       it("neither takes it while the other is away; it waits for its owner", function()
-        assert_served() -- its links are there
-        sys.kill(b.pid, "KILL")
-        host.server:await("app_link_broken")
+        kill(b)
         local waiting = get(port, "/two/x")
         refused(try(A, "/two/"), 77, "is reserved for user:#" .. B.uid)
         refused(try(A, "/one/inner/"), 77, "is reserved for user:#" .. B.uid)
@@ -156,8 +168,7 @@ if sys.geteuid() == 0 then
       function()
         local a = start(A, "a", "/x/")
         refused(try(B, "/x/"), 69, "another app has this prefix")
-        sys.kill(a.pid, "KILL")
-        host.server:await("app_link_broken")
+        kill(a)
         refused(try(B, "/x/"), 69, "another app has this prefix")
         start(A, "again", "/x/")
         assert.equal("again", answer(port, "/x/1"))
@@ -181,8 +192,7 @@ if sys.geteuid() == 0 then
       end
       try_all()
       assert.equal("a", answer(port, "/x/1"))
-      sys.kill(a.pid, "KILL")
-      host.server:await("app_link_broken")
+      kill(a)
       local waiting = get(port, "/x/2")
       try_all()
       assert.is_false(waiting:readable(0))
