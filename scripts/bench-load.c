@@ -3,8 +3,9 @@
  * has one batch of requests in flight (a batch is one request, or several when pipelined) and sends
  * the next when all answers of the last are there, or, with a rate, when its time has come: the
  * time of an answer counts from the planned one, so that a server that falls behind is seen to.
- * Answers need a Content-Length. Prints one line: how many answers, failures and other statuses
- * than 200, answers a second, and the microseconds from a batch's sending to each of its answers.
+ * Answers need a Content-Length. Of several paths each connection has one, in turn. Prints one
+ * line: how many answers, failures and other statuses than 200, answers a second, and the
+ * microseconds from a batch's sending to each of its answers.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -22,11 +23,12 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { IN_BYTES = 65536, LATENCY_SLOTS = 1000000, EVENTS = 256 };
+enum { IN_BYTES = 65536, LATENCY_SLOTS = 1000000, EVENTS = 256, MOST_PATHS = 256 };
 
 struct options {
     uint16_t port;
-    const char *path;
+    const char *paths[MOST_PATHS];
+    int path_count; /* the connections take them in turn */
     int connections;
     int batch;
     double seconds;
@@ -34,6 +36,8 @@ struct options {
 };
 
 struct connection {
+    const char *batch; /* what it sends */
+    size_t bytes;
     int fd;
     int waiting; /* answers of this batch that have not come */
     uint64_t sent_us;
@@ -86,15 +90,15 @@ static int print_free_port(void)
 
 /* ---- requests and answers */
 
-static char *make_batch(const struct options *options, size_t *bytes)
+static char *make_batch(const char *path, int count, size_t *bytes)
 {
     char *batch = NULL;
     FILE *out = open_memstream(&batch, bytes);
 
     if (!out)
         die("memory");
-    for (int i = 0; i < options->batch; i++)
-        fprintf(out, "GET %s HTTP/1.1\r\nHost: localhost\r\n\r\n", options->path);
+    for (int i = 0; i < count; i++)
+        fprintf(out, "GET %s HTTP/1.1\r\nHost: localhost\r\n\r\n", path);
     fclose(out);
     return batch;
 }
@@ -112,12 +116,11 @@ static void connection_open(struct connection *self, uint16_t port)
 }
 
 /* A batch is small and the server has read the last one: it fits into the socket at once. */
-static bool connection_send(struct connection *self, const char *batch, size_t bytes, int count,
-                            uint64_t planned_us)
+static bool connection_send(struct connection *self, int count, uint64_t planned_us)
 {
     self->waiting = count;
     self->sent_us = planned_us;
-    return send(self->fd, batch, bytes, MSG_NOSIGNAL) == (ssize_t)bytes;
+    return send(self->fd, self->batch, self->bytes, MSG_NOSIGNAL) == (ssize_t)self->bytes;
 }
 
 /* The bytes of the first answer in the buffer, 0 when it is not complete, -1 when it has no length.
@@ -197,8 +200,8 @@ static struct connection *idle_take(struct idle *idle)
 
 struct run {
     const struct options *options;
-    char *batch;
-    size_t bytes;
+    char *batches[MOST_PATHS];
+    size_t bytes[MOST_PATHS];
     int poll, open;
     uint64_t began_us, end_us;
     uint64_t planned; /* batches whose time has come, with a rate */
@@ -214,7 +217,7 @@ static void drop(struct run *run, struct connection *connection)
 
 static void send_batch(struct run *run, struct connection *connection, uint64_t planned_us)
 {
-    if (!connection_send(connection, run->batch, run->bytes, run->options->batch, planned_us))
+    if (!connection_send(connection, run->options->batch, planned_us))
         drop(run, connection);
 }
 
@@ -258,6 +261,8 @@ static void open_connections(struct run *run, struct connection *connections)
     for (int i = 0; i < run->options->connections; i++) {
         struct epoll_event event = {.events = EPOLLIN, .data.ptr = &connections[i]};
 
+        connections[i].batch = run->batches[i % run->options->path_count];
+        connections[i].bytes = run->bytes[i % run->options->path_count];
         connection_open(&connections[i], run->options->port);
         if (epoll_ctl(run->poll, EPOLL_CTL_ADD, connections[i].fd, &event) < 0)
             die("epoll");
@@ -274,7 +279,8 @@ static void run_load(const struct options *options, struct connection *connectio
     struct epoll_event events[EVENTS];
     struct timespec wait;
 
-    run.batch = make_batch(options, &run.bytes);
+    for (int i = 0; i < options->path_count; i++)
+        run.batches[i] = make_batch(options->paths[i], options->batch, &run.bytes[i]);
     run.poll = epoll_create1(EPOLL_CLOEXEC);
     run.idle.most = options->connections;
     run.idle.at = calloc((size_t)options->connections, sizeof(struct connection *));
@@ -294,7 +300,8 @@ static void run_load(const struct options *options, struct connection *connectio
     }
     close(run.poll);
     free(run.idle.at);
-    free(run.batch);
+    for (int i = 0; i < options->path_count; i++)
+        free(run.batches[i]);
 }
 
 static unsigned percentile(unsigned percent)
@@ -309,7 +316,7 @@ static unsigned percentile(unsigned percent)
 
 static int usage(void)
 {
-    fputs("bench-load -p PORT [-P PATH] [-c CONNECTIONS] [-x BATCH] [-d SECONDS] [-r RATE]\n"
+    fputs("bench-load -p PORT [-P PATH]... [-c CONNECTIONS] [-x BATCH] [-d SECONDS] [-r RATE]\n"
           "bench-load -f            prints a free port\n",
           stderr);
     return 64;
@@ -317,7 +324,7 @@ static int usage(void)
 
 int main(int argc, char **argv)
 {
-    struct options options = {.path = "/", .connections = 64, .batch = 1, .seconds = 1};
+    struct options options = {.paths = {"/"}, .connections = 64, .batch = 1, .seconds = 1};
     int option;
 
     while ((option = getopt(argc, argv, "fp:P:c:x:d:r:")) != -1) {
@@ -328,7 +335,9 @@ int main(int argc, char **argv)
             options.port = (uint16_t)atoi(optarg);
             break;
         case 'P':
-            options.path = optarg;
+            if (options.path_count == MOST_PATHS)
+                return usage();
+            options.paths[options.path_count++] = optarg;
             break;
         case 'c':
             options.connections = atoi(optarg);
@@ -346,6 +355,7 @@ int main(int argc, char **argv)
             return usage();
         }
     }
+    options.path_count += options.path_count == 0; /* "/" */
     if (options.port == 0 || options.connections < 1 || options.batch < 1 || options.seconds <= 0 ||
         options.rate < 0)
         return usage();

@@ -21,6 +21,10 @@
 #define LINE_OVERHEAD           32u
 #define FIXED_LINES             5u /* pseudo-fields */
 
+/* A value that never comes again is kept out of HPACK's table, but its name should be there, or it
+ * is spelled each time: so one of so many calls puts it there (again). */
+#define CALLS_PER_NAMING 64u
+
 /* Frames of ours that wait because the app does not read: heads, credit, resets and answers to
  * notes of each call that is open. */
 #define QUEUED_PER_CALL 16u
@@ -35,7 +39,8 @@ struct h2_client {
     struct h2_call *current; /* whose field section is being received */
     const char *trouble;     /* static; NULL: none */
     uint32_t most_stream_id;
-    unsigned calls;
+    unsigned calls; /* that are open */
+    unsigned begun; /* that there have been */
     bool leaving;
 };
 
@@ -421,7 +426,25 @@ static void add_pseudo_field(struct h2_lines *lines, const char *name, struct sp
         h2_lines_add_static(lines, name, value);
 }
 
-static int gather(struct h2_lines *lines, const struct h2_call_head *head)
+static int gather_more(struct h2_client *client, struct h2_lines *lines,
+                       const struct h2_call_head *head)
+{
+    bool names = client->begun++ % CALLS_PER_NAMING == 0;
+
+    for (uint32_t i = 0; head->more && i < head->more->count; i++) {
+        const struct field *field = &head->more->at[i];
+        bool unique = !names && i < 64 && head->more_is_unique >> i & 1;
+
+        if (!fits(field->name, field->value))
+            return ERR_TOO_LARGE;
+        h2_lines_add(lines, field->name, field->value,
+                     NGHTTP2_NV_FLAG_NO_COPY_NAME |
+                         (unique ? NGHTTP2_NV_FLAG_NO_INDEX : NGHTTP2_NV_FLAG_NONE));
+    }
+    return 0;
+}
+
+static int gather(struct h2_client *client, struct h2_lines *lines, const struct h2_call_head *head)
 {
     if (!fits(head->path, head->authority))
         return ERR_TOO_LARGE;
@@ -439,16 +462,7 @@ static int gather(struct h2_lines *lines, const struct h2_call_head *head)
             return ERR_TOO_LARGE;
         h2_lines_add_field(lines, field, NGHTTP2_NV_FLAG_NONE);
     }
-    for (uint32_t i = 0; head->more && i < head->more->count; i++) {
-        bool unique = i < 64 && head->more_is_unique >> i & 1;
-
-        if (!fits(head->more->at[i].name, head->more->at[i].value))
-            return ERR_TOO_LARGE;
-        h2_lines_add(lines, head->more->at[i].name, head->more->at[i].value,
-                     NGHTTP2_NV_FLAG_NO_COPY_NAME |
-                         (unique ? NGHTTP2_NV_FLAG_NO_INDEX : NGHTTP2_NV_FLAG_NONE));
-    }
-    return 0;
+    return gather_more(client, lines, head);
 }
 
 int h2_client_call(struct h2_client *client, struct h2_call *call, const struct h2_call_head *head)
@@ -459,7 +473,7 @@ int h2_client_call(struct h2_client *client, struct h2_call *call, const struct 
 
     CHECK(h2_client_has_room(client));
     h2_lines_init(&lines, FIXED_LINES + head->fields->count + (head->more ? head->more->count : 0));
-    code = gather(&lines, head);
+    code = gather(client, &lines, head);
     if (code == 0) {
         call->id = nghttp2_submit_request(client->session, NULL, lines.at, lines.count,
                                           head->has_content ? &provider : NULL, call);

@@ -1,7 +1,7 @@
 /*
  * libev behind the few words that the other rooms need. Callbacks are started by casting the
- * embedded watcher back to its owner; the wheel is driven by one alarm that runs only while the
- * wheel holds something.
+ * embedded watcher back to its owner; the wheel is driven by one alarm, for the next slot that may
+ * hold something: a loop that waits for minutes sleeps, however many connections it has.
  */
 #include "net/loop.h"
 
@@ -18,14 +18,17 @@ struct loop {
     struct loop_clock clock; /* monotonic; first, see loop_now_ms */
     struct ev_loop *ev;
     struct list wheel[SLOTS];
+    uint64_t used[SLOTS / 64]; /* a bit a slot: it may hold a timer */
     struct list calls;
     struct list later; /* calls of the next turn */
     struct list woken; /* descriptors, as libev tells of them */
     struct list ready; /* the same, first come first */
     ev_timer tick;
     ev_check after_wait; /* reads the clock once a turn, before any callback */
-    uint32_t now_tick;
+    uint32_t now_tick;   /* the last that was looked at */
+    uint32_t wake_tick;  /* the next that will be, while tick is active */
     uint64_t turns;
+    bool turning; /* the wheel: now_tick is on its way */
     bool stopped;
     void (*on_turn)(void *owner);
     void *on_turn_owner;
@@ -53,6 +56,21 @@ static void on_woken(struct ev_loop *ev, ev_check *watcher, int events)
     loop->clock.now_ms = clock_ms();
 }
 
+static bool is_used(const struct loop *loop, uint32_t tick)
+{
+    return loop->used[tick % SLOTS / 64] >> tick % 64 & 1;
+}
+
+static void use(struct loop *loop, uint32_t tick, bool used)
+{
+    uint64_t bit = (uint64_t)1 << tick % 64;
+
+    if (used)
+        loop->used[tick % SLOTS / 64] |= bit;
+    else
+        loop->used[tick % SLOTS / 64] &= ~bit;
+}
+
 static void turn_wheel(struct loop *loop, uint32_t tick)
 {
     struct list due;
@@ -67,6 +85,7 @@ static void turn_wheel(struct loop *loop, uint32_t tick)
             list_append(&due, &timer->node);
         }
     }
+    use(loop, tick, !list_empty(&loop->wheel[tick % SLOTS]));
     /* A callback may stop a timer that is due too: it then leaves this list. */
     for (struct list *node; (node = list_take(&due)) != NULL;) {
         struct loop_timer *timer = LIST_OWNER(node, struct loop_timer, node);
@@ -75,29 +94,52 @@ static void turn_wheel(struct loop *loop, uint32_t tick)
     }
 }
 
-static bool wheel_empty(const struct loop *loop)
+/* The next tick that has something to look at; false when none has. */
+static bool next_tick(struct loop *loop, uint32_t *tick)
 {
-    for (unsigned i = 0; i < SLOTS; i++)
-        if (!list_empty(&loop->wheel[i]))
-            return false;
-    return true;
+    for (uint32_t ahead = 1; ahead <= SLOTS;) {
+        uint32_t slot = (loop->now_tick + ahead) % SLOTS;
+        uint64_t rest = loop->used[slot / 64] >> slot % 64;
+
+        if (rest == 0) {
+            ahead += 64 - slot % 64;
+            continue;
+        }
+        *tick = loop->now_tick + ahead + (uint32_t)__builtin_ctzll(rest);
+        return true;
+    }
+    return false;
+}
+
+static void wake_at(struct loop *loop, uint32_t tick)
+{
+    int64_t ms = (int32_t)(tick - tick_of(loop)) * TICK_MS - loop->clock.now_ms % TICK_MS;
+
+    loop->wake_tick = tick;
+    ev_timer_stop(loop->ev, &loop->tick);
+    ev_timer_set(&loop->tick, ms > 0 ? (double)ms / 1000 : 0., 0.);
+    ev_timer_start(loop->ev, &loop->tick);
 }
 
 static void on_tick(struct ev_loop *ev, ev_timer *watcher, int events)
 {
     struct loop *loop = watcher->data;
-    uint32_t now = tick_of(loop);
+    uint32_t now = tick_of(loop), next;
 
+    (void)ev;
     (void)events;
     /* After a long stall each slot is looked at once: a round is enough to find all that is due. */
     if (now - loop->now_tick > SLOTS)
         loop->now_tick = now - SLOTS;
+    loop->turning = true;
     while (loop->now_tick != now) {
         loop->now_tick++;
-        turn_wheel(loop, loop->now_tick);
+        if (is_used(loop, loop->now_tick))
+            turn_wheel(loop, loop->now_tick);
     }
-    if (loop->now_tick % 64 == 0 && wheel_empty(loop))
-        ev_timer_stop(ev, watcher);
+    loop->turning = false;
+    if (next_tick(loop, &next))
+        wake_at(loop, next);
 }
 
 struct loop *loop_new(void)
@@ -115,7 +157,7 @@ struct loop *loop_new(void)
     list_init(&loop->later);
     list_init(&loop->woken);
     list_init(&loop->ready);
-    ev_timer_init(&loop->tick, on_tick, TICK_MS / 1000.0, TICK_MS / 1000.0);
+    ev_timer_init(&loop->tick, on_tick, 0., 0.);
     loop->tick.data = loop;
     ev_check_init(&loop->after_wait, on_woken);
     ev_set_priority(&loop->after_wait, EV_MAXPRI);
@@ -310,15 +352,16 @@ void loop_timer_init(struct loop_timer *timer, void (*fired)(struct loop_timer *
 void loop_timer_start(struct loop *loop, struct loop_timer *timer, int64_t ms)
 {
     list_remove(&timer->node);
-    if (!ev_is_active(&loop->tick)) {
+    if (!ev_is_active(&loop->tick) && !loop->turning)
         loop->now_tick = tick_of(loop);
-        ev_timer_again(loop->ev, &loop->tick);
-    }
     /* One tick more than the division says: part of the current one has passed. */
     timer->due = tick_of(loop) + (uint32_t)(ms / TICK_MS) + 1;
     if ((int32_t)(timer->due - loop->now_tick) <= 0)
         timer->due = loop->now_tick + 1;
     list_append(&loop->wheel[timer->due % SLOTS], &timer->node);
+    use(loop, timer->due, true);
+    if (!ev_is_active(&loop->tick) || (int32_t)(timer->due - loop->wake_tick) < 0)
+        wake_at(loop, timer->due);
 }
 
 void loop_timer_stop(struct loop_timer *timer)

@@ -662,8 +662,7 @@ struct net_addr exchange_local(const struct exchange *exchange)
     return exchange->conn ? conn_local(exchange->conn) : none;
 }
 
-/* 12 digits of boot, '-', as many of number as it has. By hand: each request through a host has it.
- */
+/* 12 digits of boot, '-', as many of number as it has. */
 static size_t write_id(uint64_t boot, uint64_t number, char out[EXCHANGE_ID_BYTES])
 {
     static const char digits[] = "0123456789abcdef";
@@ -683,8 +682,7 @@ static size_t write_id(uint64_t boot, uint64_t number, char out[EXCHANGE_ID_BYTE
 size_t exchange_id(const struct exchange *exchange, char out[EXCHANGE_ID_BYTES])
 {
     if (exchange->origin)
-        return (size_t)snprintf(out, EXCHANGE_ID_BYTES, "%.*s", (int)exchange->origin->id.len,
-                                exchange->origin->id.at);
+        return write_id(exchange->origin->boot, exchange->origin->number, out);
     return write_id(exchange->server->boot, exchange->number, out);
 }
 

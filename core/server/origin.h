@@ -3,10 +3,12 @@
  * the app had accepted the connection itself: reserved fields, whose names begin with "moonquay-".
  * Nobody else can set them: they are taken out of what clients send, and handlers may not set them.
  *
- *   moonquay-request: ID BASE CONNECTION PEER LOCAL VERSION
- *       ID as exchange_id has it; BASE bytes of the target's decoded path are the path base, "-":
- * the app looks among its own prefixes; CONNECTION a number; PEER and LOCAL "127.0.0.1:5000" or
- *       "[::1]:5000", "-" when not known; VERSION "1.0", "1.1" or "2".
+ *   moonquay-request: VERSION BOOT NUMBER CONNECTION BASE PEER LOCAL END
+ *       bytes, numbers with the highest byte first. VERSION 1: 80 HTTP/1.0, 81 HTTP/1.1, 82 HTTP/2
+ *       (hexadecimal); BOOT 6 and NUMBER 8: the request's id (exchange_id); CONNECTION 8, a number;
+ *       BASE 4: so many bytes of the target's decoded path are the path base, all bits set: the app
+ *       looks among its own prefixes; PEER and LOCAL: a byte of enum net_family, then, for IPv4 and
+ *       IPv6, 4 or 16 of the address and 2 of the port; END 1: ff.
  *   moonquay-client: CLIENT SCHEME HOST
  *       only where trusted proxies spoke for the client; an unknown part is "-".
  *   moonquay-target: RAW
@@ -25,6 +27,7 @@
 #include "tls/tls_facts.h"
 
 #define ORIGIN_PREFIX "moonquay-"
+#define ORIGIN_FIELDS 6u /* at most */
 
 /* Whether the name is reserved, in any case. */
 bool origin_is_reserved(struct span name);
@@ -37,7 +40,7 @@ void origin_write(struct exchange *exchange, bool base_known, struct fields *fie
 
 /* Of an exchange that came through a channel. */
 struct origin {
-    struct span id;
+    uint64_t boot, number; /* the request's id */
     struct net_addr local;
     int64_t base; /* bytes of the path; -1: not known */
     bool has_tls;

@@ -5,7 +5,7 @@
 
 #include "base/err.h"
 #include "base/mem.h"
-#include "server/server_priv.h"
+#include "server/session.h"
 
 #define LOCAL_ADDRESSES 4096 /* that a worker remembers as text; of more it asks each time */
 
@@ -114,6 +114,7 @@ void server_free(struct server *server)
     }
     while (server->free_buffer_count > 0)
         buf_fini(&server->free_buffers[--server->free_buffer_count]);
+    session_free_streams(server);
     apps_free(server);
     while (server->locals) {
         struct local_address *local = server->locals;

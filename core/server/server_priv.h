@@ -34,6 +34,7 @@
 #define RETRY_AFTER_SECONDS "1"    /* of a 503: a moment later there may be room again */
 #define FREE_EXCHANGES      64
 #define FREE_BUFFERS        16
+#define FREE_STREAMS        64
 
 struct app {
     struct server *server;
@@ -91,6 +92,8 @@ struct server {
     unsigned free_exchange_count;
     struct buf free_buffers[FREE_BUFFERS];
     unsigned free_buffer_count;
+    struct h2_stream *free_streams[FREE_STREAMS];
+    unsigned free_stream_count;
     uint64_t boot, last_exchange, last_conn;
     int64_t timer_ms; /* the shortest of the connection's time limits */
     int64_t date_second;

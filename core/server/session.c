@@ -14,6 +14,8 @@
 #include "http/h1_write.h"
 #include "server/carrier.h"
 
+#define KEPT_OUT_BYTES 4096u /* of a stream's buffer, for the next one */
+
 static struct h2_stream *stream_of(struct h2_request *request)
 {
     return LIST_OWNER(request, struct h2_stream, request);
@@ -33,13 +35,53 @@ static bool is_attached(const struct h2_stream *stream)
 
 /* ---- life of a stream ---- */
 
+/* With the buffer of the one before, which most answers fit into. */
+static struct h2_stream *take_stream(struct server *server)
+{
+    struct h2_stream *stream;
+    struct buf out;
+
+    if (server->free_stream_count == 0)
+        return mem_zalloc(sizeof(*stream));
+    stream = server->free_streams[--server->free_stream_count];
+    out = stream->out;
+    *stream = (struct h2_stream){.out = out};
+    return stream;
+}
+
+static void give_back(struct server *server, struct h2_stream *stream)
+{
+    buf_fini(&stream->in);
+    if (stream->out.cap > KEPT_OUT_BYTES)
+        buf_fini(&stream->out);
+    stream->out.head = stream->out.tail = 0;
+    if (server->free_stream_count < FREE_STREAMS) {
+        server->free_streams[server->free_stream_count++] = stream;
+        return;
+    }
+    buf_fini(&stream->out);
+    mem_free(stream);
+}
+
+void session_free_streams(struct server *server)
+{
+    while (server->free_stream_count > 0) {
+        struct h2_stream *stream = server->free_streams[--server->free_stream_count];
+
+        buf_fini(&stream->out);
+        mem_free(stream);
+    }
+}
+
 static struct h2_stream *stream_new(struct session *session, struct exchange *exchange)
 {
-    struct h2_stream *stream = mem_zalloc(sizeof(*stream));
+    struct server *server = session->conn->server;
+    struct h2_stream *stream = take_stream(server);
 
+    stream->server = server;
     stream->session = session;
     stream->exchange = exchange;
-    stream->stamp_ms = loop_now_ms(session->conn->server->loop);
+    stream->stamp_ms = loop_now_ms(server->loop);
     stream->request.arena = &exchange->arena;
     stream->request.head = &exchange->head;
     stream->request.trailers = &exchange->trailers;
@@ -61,9 +103,7 @@ static void free_when_unused(struct h2_stream *stream)
     list_remove(&stream->node);
     list_remove(&stream->news);
     list_remove(&stream->sending);
-    buf_fini(&stream->in);
-    buf_fini(&stream->out);
-    mem_free(stream);
+    give_back(stream->server, stream);
 }
 
 /* The exchange has no connection any more, by detaching or because both are done with it. */

@@ -12,10 +12,11 @@
 struct session;
 
 struct h2_stream {
-    struct list node;          /* of the session's */
-    struct list news;          /* of those to be looked at; empty: nothing new */
-    struct list sending;       /* of those with something in out, or the end behind it */
-    struct session *session;   /* NULL: the connection is gone */
+    struct list node;        /* of the session's */
+    struct list news;        /* of those to be looked at; empty: nothing new */
+    struct list sending;     /* of those with something in out, or the end behind it */
+    struct session *session; /* NULL: the connection is gone */
+    struct server *server;
     struct exchange *exchange; /* NULL: freed, and the session has yet to forget the stream */
     struct h2_request request;
     struct buf in;       /* content that the handler has not read; at most the stream's window */
@@ -62,6 +63,9 @@ int session_upgrade(struct conn *conn, struct exchange *exchange, struct span se
 /* All streams lose their connection, for this reason. */
 void session_close(struct session *session, enum conn_close_reason reason);
 void session_free(struct session *session);
+
+/* Frees what is kept for the next streams. */
+void session_free_streams(struct server *server);
 
 /* Takes all bytes; then session_run acts on what they brought. */
 void session_receive(struct session *session, struct span in);

@@ -115,15 +115,26 @@ static struct span path_of(const struct target *target)
     return fits ? target->raw : SPAN("/"); /* moonquay-target has it */
 }
 
+/* Said once: a Host field that is the same goes as it is, and a line less is a twentieth of what a
+ * request costs on its way. */
+static struct span authority_of(const struct request_head *request)
+{
+    const struct field *host = fields_find_id(&request->fields, FIELD_HOST, 0);
+    bool is_said = host && span_eq(host->value, request->host);
+
+    return is_said || request->host.len == 0 ? SPAN_NONE : request->host;
+}
+
 int call_start(struct link *link, struct exchange *exchange)
 {
     const struct request_head *request = &exchange->head;
     struct call *call = call_new(link, exchange);
-    struct fields more;
+    struct field room[ORIGIN_FIELDS];
+    struct fields more = {.at = room, .room = ORIGIN_FIELDS, .arena = &exchange->arena};
     struct h2_call_head head = {
         .method = request->method,
         .scheme = exchange->https ? SPAN("https") : SPAN("http"),
-        .authority = request->host.len ? request->host : SPAN_NONE,
+        .authority = authority_of(request),
         .path = path_of(&request->target),
         .fields = &request->fields,
         .skips = link->peer.gets_credentials ? is_ours : is_ours_or_secret,
@@ -131,7 +142,6 @@ int call_start(struct link *link, struct exchange *exchange)
         .has_content = exchange_has_content(exchange),
     };
 
-    fields_init(&more, &exchange->arena);
     origin_write(exchange, exchange->handovers == 0, &more, &head.more_is_unique);
     exchange_lift_limits(exchange);
     if (h2_client_call(link_client(link), &call->h2, &head) == 0) {

@@ -9,9 +9,10 @@
 #include "base/mem.h"
 #include "share/dispatch_priv.h"
 
-#define READ_BYTES (256u << 10) /* in one read; all links of the process share the room */
-#define PAUSE_MS   20           /* for an app that has refused a request */
-#define SEND_BYTES (256u << 10) /* frames that are gathered for one write */
+#define READ_BYTES  (256u << 10) /* in one read; all links of the process share the room */
+#define PAUSE_MS    20           /* for an app that has refused a request */
+#define SEND_BYTES  (256u << 10) /* frames that are gathered for one write */
+#define SPARE_BYTES (64u << 10)
 
 static const struct h2_client_limits limits = {
     .max_concurrent_calls = 65535,
@@ -20,6 +21,28 @@ static const struct h2_client_limits limits = {
     .max_head_bytes = 1 << 20,
     .max_fields = 10000,
 };
+
+/* Frames are gathered in a buffer that a link has only while it has something to send: one is kept
+ * for all links, or each turn would make it grow anew. */
+static struct buf spare;
+
+static void take_spare(struct link *link)
+{
+    if (link->out.data)
+        return;
+    link->out = spare;
+    spare = (struct buf){0};
+}
+
+static void drop_empty(struct link *link)
+{
+    if (spare.data || link->out.cap > SPARE_BYTES) {
+        buf_fini(&link->out);
+        return;
+    }
+    spare = link->out;
+    link->out = (struct buf){0};
+}
 
 static char *room_for_reading(void)
 {
@@ -145,6 +168,7 @@ static bool write_out(struct link *link)
 
 static bool send_frames(struct link *link)
 {
+    take_spare(link);
     if (link->client && buf_len(&link->out) < OUT_MOST_BYTES &&
         h2_client_send(link->client, &link->out, SEND_BYTES) < 0) {
         write_out(link); /* it may read why */
@@ -165,7 +189,7 @@ static void settle(struct link *link)
     else if (link->client && h2_client_wants_send(link->client))
         loop_defer_turn(link->dispatch->parts.loop, &link->turn);
     else
-        buf_fini(&link->out);
+        drop_empty(link);
     stream_want(link->stream, events);
     if (link->client && h2_client_is_worn(link->client)) {
         ask_for_another(link);

@@ -48,6 +48,31 @@ describe("a host", function()
     assert.equal(0, host:stop())
   end)
 
+  it("and its app sleep while nobody asks for anything", function()
+    local app = host:app(APP)
+    local connection = app:connect()
+    connection:send("GET /hello HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    assert.equal(200, connection:response().status) -- and stays, with its time limits
+    local pids, before = {}, {}
+    for _, of in ipairs({ host.server, app }) do
+      for _, pid in ipairs(of:workers()) do
+        pids[#pids + 1] = pid
+      end
+    end
+    local function wakes(pid)
+      local file <close> = assert(io.open(("/proc/%d/status"):format(pid)))
+      return tonumber(file:read("a"):match("\nvoluntary_ctxt_switches:%s*(%d+)"))
+    end
+    for i, pid in ipairs(pids) do
+      before[i] = wakes(pid)
+    end
+    sys.poll({}, 1000)
+    for i, pid in ipairs(pids) do
+      assert.truthy(wakes(pid) - before[i] < 10, "worker " .. i)
+    end
+    connection:close()
+  end)
+
   it("shares a port between processes", function()
     local shop = host:app(APP, { prefix = "shop" })
     local blog = host:app(APP, { prefix = "blog", port = shop.port })

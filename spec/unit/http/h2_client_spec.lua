@@ -94,6 +94,31 @@ describe("h2 between host and attached app", function()
         assert.equal(0, back.closed.code)
       end)
 
+      it("spells a reserved name seldom, although its values are kept out of the table", function()
+        local c = channel({ pieces = pieces })
+        local function call(churn)
+          c.client:call({ more = { { "moonquay-request", "\x80\0\1\xff" } },
+            fields = { { "x-churn", churn or "" } } })
+          local bytes = c.client:send()
+          assert(feed(c.server, bytes, pieces))
+          c:turn()
+          local got = gather(c.server:events())
+          assert.equal("\x80\0\1\xff", value_of(got.head.fields, "moonquay-request"))
+          return #bytes
+        end
+        call()
+        local short = call()
+        call(("y"):rep(2900)) -- two of these drive all others out
+        call(("z"):rep(2900))
+        call()
+        local long = call()
+        assert.truthy(long > short + 8, long .. " and " .. short)
+        for _ = 7, 65 do
+          call()
+        end
+        assert.equal(short, call())
+      end)
+
       it("carries content, trailers and interim responses both ways", function()
         local c = channel({ pieces = pieces })
         local id = c.client:call({ method = "POST", content = ("x"):rep(100), last = false,

@@ -2,6 +2,7 @@
 local await = require("spec.support.await")
 local probe = require("moonquay.probe")
 local h2, share = probe.h2, probe.share
+local origin = require("spec.support.origin")
 
 local CHANNEL = { is_channel = true, consume = true, max_concurrent_streams = 1000,
   max_request_head_bytes = 1 << 24, max_field_length = 1 << 24, max_target_bytes = 1 << 20,
@@ -173,9 +174,27 @@ describe("dispatch", function()
       settle(host, app)
       local seen = app.seen["/x"]
       assert.equal("1", field_of(seen, "x-own"))
-      assert.truthy(field_of(seen, "moonquay-request")
-        :find("^000000000000%-%x+ 0 %d+ 127.0.0.1:4711 %S+ 1.1$"))
+      local facts = origin.read(field_of(seen, "moonquay-request"))
+      assert.same({ 0, 0, "1.1", "127.0.0.1:4711" },
+        { facts.boot, facts.base, facts.version, facts.peer })
+      assert.truthy(facts.number > 0 and facts.connection > 0)
+      for _, field in ipairs(seen.fields) do
+        assert.not_equal("forged", field[2])
+      end
       assert.is_nil(field_of(seen, "moonquay-tls"))
+    end)
+
+    it("its host once", function()
+      local app = new_app(host, 1, 0, 10)
+      get(host, "/x")
+      client(host, "GET http://b/y HTTP/1.1\r\nHost: a\r\n\r\n")
+      settle(host, app)
+      local seen = app.seen["/x"]
+      assert.is_nil(seen.authority)
+      assert.equal("a", field_of(seen, "host"))
+      assert.equal("a", seen.host)
+      seen = app.seen["/"] -- the target goes beside it
+      assert.same({ "b", "b" }, { seen.authority, seen.host })
     end)
 
     for _, gets in ipairs({ false, true }) do

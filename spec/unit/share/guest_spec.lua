@@ -3,8 +3,15 @@ local client = require("moonquay.probe").h2_client
 local guest = require("moonquay.probe").guest
 local host = require("moonquay.probe").share.host({}) -- reads and writes descriptors
 local certs = require("spec.support.certs")
+local origin = require("spec.support.origin")
 
-local REQUEST = { "moonquay-request", "abc-1 4 77 192.0.2.1:4711 [2001:db8::1]:443 1.1" }
+local function request(facts)
+  return { "moonquay-request", origin.request(facts) }
+end
+
+local REQUEST = request({ boot = 0x123456789abc, number = 0x1f, base = 4, connection = 77,
+  peer = "192.0.2.1:4711", ["local"] = "[2001:db8:0:0:0:0:0:1]:443" })
+local GOOD = REQUEST[2]
 
 -- A channel to a new guest.
 local function channel(app)
@@ -26,9 +33,9 @@ local function turn(self)
 end
 
 -- The answer to a request with these reserved fields: its status, and what the handler saw.
-local function ask(self, request)
-  request.path = request.path or "/app/x"
-  self.session:call(request)
+local function ask(self, call)
+  call.path = call.path or "/app/x"
+  self.session:call(call)
   turn(self)
   local status, seen = nil, {}
   for _, event in ipairs(self.session:events()) do
@@ -52,9 +59,9 @@ describe("a request through a channel", function()
       fields = { { "x-a", "b" } }, more = { REQUEST } })
     assert.equal(200, status)
     local expected = {
-      id = "abc-1", protocol = "HTTP/1.1", target = "/app/x%20y?q", base = "/app", path = "/x y",
-      scheme = "http", host = "example.com", peer = "192.0.2.1:4711", client = "192.0.2.1:4711",
-      ["local"] = "[2001:db8::1]:443", connection = "77", fields = "1",
+      id = "123456789abc-1f", protocol = "HTTP/1.1", target = "/app/x%20y?q", base = "/app",
+      path = "/x y", scheme = "http", host = "example.com", peer = "192.0.2.1:4711",
+      client = "192.0.2.1:4711", ["local"] = "[2001:db8::1]:443", connection = "77", fields = "1",
     }
     for key, value in pairs(expected) do
       assert.equal(value, seen[key], key)
@@ -71,7 +78,7 @@ describe("a request through a channel", function()
 
   for text, protocol in pairs({ ["1.0"] = "HTTP/1.0", ["1.1"] = "HTTP/1.1", ["2"] = "HTTP/2" }) do
     it("has the client's version: " .. protocol, function()
-      local _, seen = ask(channel(), { more = { { "moonquay-request", "a 0 1 - - " .. text } } })
+      local _, seen = ask(channel(), { more = { request({ version = text }) } })
       assert.equal(protocol, seen.protocol)
       assert.equal("-", seen.peer)
     end)
@@ -98,7 +105,7 @@ describe("a request through a channel", function()
   end)
 
   it("looks for its path base among the app's own prefixes when the host knows none", function()
-    local more = { { "moonquay-request", "a - 1 127.0.0.1:1 127.0.0.1:80 1.1" } }
+    local more = { request({ base = false, peer = "127.0.0.1:1", ["local"] = "127.0.0.1:80" }) }
     local _, seen = ask(channel(), { path = "/app/x", authority = "own", more = more })
     assert.same({ "/app", "/x" }, { seen.base, seen.path })
     _, seen = ask(channel(), { path = "/app/x", authority = "other", more = more })
@@ -133,16 +140,14 @@ describe("a request through a channel", function()
   -- What no host says.
   for name, more in pairs({
     ["without what it must have"] = {},
-    ["with too few words"] = { { "moonquay-request", "a 0 1 - -" } },
-    ["with too many words"] = { { "moonquay-request", "a 0 1 - - 1.1 x" } },
-    ["without an id"] = { { "moonquay-request", "- 0 1 - - 1.1" } },
-    ["with an id that is too long"] = { { "moonquay-request", ("x"):rep(40) .. " 0 1 - - 1.1" } },
-    ["with a base behind the path"] = { { "moonquay-request", "a 99 1 - - 1.1" } },
-    ["with a base that is no number"] = { { "moonquay-request", "a x 1 - - 1.1" } },
-    ["with no connection"] = { { "moonquay-request", "a 0 - - - 1.1" } },
-    ["with a broken address"] = { { "moonquay-request", "a 0 1 here - 1.1" } },
-    ["with a port that is too large"] = { { "moonquay-request", "a 0 1 1.2.3.4:99999 - 1.1" } },
-    ["of an unknown version"] = { { "moonquay-request", "a 0 1 - - 3" } },
+    ["with nothing to say"] = { { "moonquay-request", "" } },
+    ["with words"] = { { "moonquay-request", "abc-1 4 77 192.0.2.1:4711 - 1.1" } },
+    ["with too many bytes"] = { { "moonquay-request", GOOD .. "\xff" } },
+    ["with another end"] = { { "moonquay-request", GOOD:sub(1, -2) .. "\xfe" } },
+    ["with a base behind the path"] = { request({ base = 99 }) },
+    ["with an address of no family"] = { { "moonquay-request", GOOD:sub(1, 27) .. "\4\0\xff" } },
+    ["of an unknown version"] = { { "moonquay-request", "\x83" .. GOOD:sub(2) } },
+    ["without a mark"] = { { "moonquay-request", "\1" .. GOOD:sub(2) } },
     ["with a name of tomorrow"] = { REQUEST, { "moonquay-more", "x" } },
     ["with half a client"] = { REQUEST, { "moonquay-client", "1.2.3.4:5" } },
     ["with half of TLS"] = { REQUEST, { "moonquay-tls", "TLSv1.3" } },
@@ -154,6 +159,25 @@ describe("a request through a channel", function()
       assert.equal(502, (ask(channel(), { more = more })))
     end)
   end
+
+  it("is refused wherever its bytes are cut off", function()
+    for len = 0, #GOOD - 1 do
+      assert.equal(502, (ask(channel(), { more = { { "moonquay-request", GOOD:sub(1, len) } } })),
+        len)
+    end
+  end)
+
+  it("has facts of any bytes", function()
+    local _, seen = ask(channel(), { more = { request({ boot = 0x0a0d00202009, base = 0,
+      number = 0x20200a0d, peer = "32.9.10.13:2570", ["local"] = "0.0.0.32:8224" }) } })
+    assert.same({ "0a0d00202009-20200a0d", "32.9.10.13:2570", "0.0.0.32:8224" },
+      { seen.id, seen.peer, seen["local"] })
+  end)
+
+  it("from a socket without addresses says so", function()
+    local _, seen = ask(channel(), { more = { request({ peer = "unix" }) } })
+    assert.same({ "unix", "-" }, { seen.peer, seen["local"] })
+  end)
 end)
 
 describe("a channel", function()
