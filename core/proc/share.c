@@ -137,16 +137,17 @@ static void settle(struct master *master, struct share_question *question, const
     drop(question);
 }
 
-/* Answers come in the order of the questions. */
+/* A refusal may come before the answer to an earlier question, and an answer too late. */
 static void on_replied(void *owner, unsigned number, const char *wrong, struct span result)
 {
     struct master *master = owner;
-    struct list *node = master->asked_host.next;
 
-    if (node == &master->asked_host ||
-        LIST_OWNER(node, struct share_question, node)->sent_as != number)
-        return; /* of an earlier connection */
-    settle(master, LIST_OWNER(node, struct share_question, node), wrong, result);
+    for (struct list *node = master->asked_host.next; node != &master->asked_host;
+         node = node->next)
+        if (LIST_OWNER(node, struct share_question, node)->sent_as == number) {
+            settle(master, LIST_OWNER(node, struct share_question, node), wrong, result);
+            return;
+        }
 }
 
 static void on_lost(void *owner)

@@ -57,6 +57,13 @@ void registrar_ask_drop(struct registrar *registrar, unsigned place, const char 
 
 /* ---- what the master answers ---- */
 
+int registrar_exit_code(struct span result)
+{
+    const char *code = pairs_find(result, "code");
+
+    return code ? atoi(code) : EXIT_OPTION;
+}
+
 static void note_change(struct registrar *registrar, const struct question *question,
                         const char *prefix)
 {
@@ -84,10 +91,11 @@ static void changed(struct registrar *registrar, const struct question *question
     if (question->program == NULL)
         return;
     question->program->questions--;
-    if (wrong)
-        pairs_add(&pairs, "wrong", wrong);
-    else
-        pairs_add(&pairs, "ok", ok ? ok : "");
+    if (wrong) {
+        program_refuse(question->program, question->asked, registrar_exit_code(result), wrong);
+        return;
+    }
+    pairs_add(&pairs, "ok", ok ? ok : "");
     program_tell(question->program, CONTROL_REPLY, question->asked, buf_span(&pairs), NULL);
     buf_fini(&pairs);
 }

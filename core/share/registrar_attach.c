@@ -439,9 +439,7 @@ static void keep_prefixes(struct host_queue *queue, struct member *member, struc
 /* The master has changed nothing. */
 static void not_opened(struct program *program, const char *wrong, struct span result)
 {
-    const char *code = pairs_find(result, "code");
-
-    program_refuse(program, program->attach_number, code ? atoi(code) : EXIT_OPTION, wrong);
+    program_refuse(program, program->attach_number, registrar_exit_code(result), wrong);
     attach_end(program, true);
 }
 

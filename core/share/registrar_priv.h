@@ -124,6 +124,9 @@ struct registrar {
 /* Asks the master; like is copied but for its number and place in the list. */
 void registrar_ask(struct registrar *registrar, const struct question *like, struct span pairs);
 
+/* What a program is to end with, of what the master refused. */
+int registrar_exit_code(struct span result);
+
 /* Has the master close a queue, or one of its prefixes. */
 void registrar_ask_close(struct registrar *registrar, unsigned place);
 void registrar_ask_drop(struct registrar *registrar, unsigned place, const char *prefix);

@@ -119,13 +119,12 @@ static void undo(struct registrar *registrar)
 void state_answered(struct registrar *registrar, const struct question *question, const char *wrong,
                     struct span result)
 {
-    const char *code = pairs_find(result, "code");
     struct err_text text;
 
     registrar->is_changing = false;
     if (wrong) {
         undo(registrar);
-        err_set(&text, code ? atoi(code) : EXIT_OPTION, ERR_INVALID, "%s", wrong);
+        err_set(&text, registrar_exit_code(result), ERR_INVALID, "%s", wrong);
     } else {
         buf_fini(&registrar->good);
         buf_append(&registrar->good, span_str(buf_span(&registrar->wished).at));
