@@ -11,7 +11,8 @@ FUZZ_SRC     ?= $(wildcard core/base/*.c) $(wildcard core/http/*.c) $(wildcard c
                 core/tls/tls_describe.c core/tls/tls_issue.c core/tls/tls_verify.c \
                 $(wildcard core/share/registrar*.c core/share/admin*.c) core/share/control.c \
                 core/share/principal.c core/share/reservation.c core/share/sslcert.c \
-                core/share/state.c $(wildcard core/server/setting*.c) core/server/tls_binding.c
+                core/share/state.c $(wildcard core/server/setting*.c) core/server/tls_binding.c \
+                core/server/word_row.c core/server/hosted_app.c
 FUZZ_LIBS    := -lcrypto -lnghttp2 -lev -ljansson
 SECONDS      ?= 20
 

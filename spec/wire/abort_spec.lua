@@ -442,7 +442,10 @@ describe("A server that stops (reference section 8.7)", function()
     s:await("holds")
     assert.is_false(other:readable(0))
     s:signal("TERM")
-    assert.is_true((idle:closed())) -- the worker knows
+    await("that the worker knows", function() -- a kept connection that was active gets an answer
+      return idle:get("/hello").headers.connection == "close"
+    end)
+    assert.is_true((idle:closed()))
     other:send(get("/hello"))
     local response = other:response()
     assert.same({ 200, "hello", "close" },
