@@ -51,16 +51,10 @@ static struct h2_stream *take_stream(struct server *server)
 
 static void give_back(struct server *server, struct h2_stream *stream)
 {
-    buf_fini(&stream->in);
     if (stream->out.cap > KEPT_OUT_BYTES)
         buf_fini(&stream->out);
     stream->out.head = stream->out.tail = 0;
-    if (server->free_stream_count < FREE_STREAMS) {
-        server->free_streams[server->free_stream_count++] = stream;
-        return;
-    }
-    buf_fini(&stream->out);
-    mem_free(stream);
+    server->free_streams[server->free_stream_count++] = stream;
 }
 
 void session_free_streams(struct server *server)
@@ -78,7 +72,6 @@ static struct h2_stream *stream_new(struct session *session, struct exchange *ex
     struct server *server = session->conn->server;
     struct h2_stream *stream = take_stream(server);
 
-    stream->server = server;
     stream->session = session;
     stream->exchange = exchange;
     stream->stamp_ms = loop_now_ms(server->loop);
@@ -96,14 +89,24 @@ static struct h2_stream *stream_new(struct session *session, struct exchange *ex
     return stream;
 }
 
+/* One that outlives its connection may outlive the server. */
 static void free_when_unused(struct h2_stream *stream)
 {
+    struct server *server;
+
     if (stream->exchange || (stream->session && !stream->is_closed))
         return;
     list_remove(&stream->node);
     list_remove(&stream->news);
     list_remove(&stream->sending);
-    give_back(stream->server, stream);
+    buf_fini(&stream->in);
+    server = stream->session ? stream->session->conn->server : NULL;
+    if (server && server->free_stream_count < FREE_STREAMS) {
+        give_back(server, stream);
+        return;
+    }
+    buf_fini(&stream->out);
+    mem_free(stream);
 }
 
 /* The exchange has no connection any more, by detaching or because both are done with it. */

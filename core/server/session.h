@@ -12,11 +12,10 @@
 struct session;
 
 struct h2_stream {
-    struct list node;        /* of the session's */
-    struct list news;        /* of those to be looked at; empty: nothing new */
-    struct list sending;     /* of those with something in out, or the end behind it */
-    struct session *session; /* NULL: the connection is gone */
-    struct server *server;
+    struct list node;          /* of the session's */
+    struct list news;          /* of those to be looked at; empty: nothing new */
+    struct list sending;       /* of those with something in out, or the end behind it */
+    struct session *session;   /* NULL: the connection is gone */
     struct exchange *exchange; /* NULL: freed, and the session has yet to forget the stream */
     struct h2_request request;
     struct buf in;       /* content that the handler has not read; at most the stream's window */
