@@ -420,7 +420,7 @@ static bool fits(struct span name, struct span value)
     return name.len <= H2_STRING_BYTES && value.len <= H2_STRING_BYTES;
 }
 
-static void add_pseudo_field(struct h2_lines *lines, const char *name, struct span value)
+static void add_pseudo_field(struct h2_lines *lines, struct span name, struct span value)
 {
     if (value.at)
         h2_lines_add_static(lines, name, value);
@@ -448,11 +448,11 @@ static int gather(struct h2_client *client, struct h2_lines *lines, const struct
 {
     if (!fits(head->path, head->authority))
         return ERR_TOO_LARGE;
-    add_pseudo_field(lines, ":method", head->method);
-    add_pseudo_field(lines, ":scheme", head->scheme);
-    add_pseudo_field(lines, ":path", head->path);
-    add_pseudo_field(lines, ":authority", head->authority);
-    add_pseudo_field(lines, ":protocol", head->protocol);
+    add_pseudo_field(lines, SPAN(":method"), head->method);
+    add_pseudo_field(lines, SPAN(":scheme"), head->scheme);
+    add_pseudo_field(lines, SPAN(":path"), head->path);
+    add_pseudo_field(lines, SPAN(":authority"), head->authority);
+    add_pseudo_field(lines, SPAN(":protocol"), head->protocol);
     for (uint32_t i = 0; i < head->fields->count; i++) {
         const struct field *field = &head->fields->at[i];
 

@@ -63,9 +63,9 @@ void h2_lines_add(struct h2_lines *lines, struct span name, struct span value, u
         (nghttp2_nv){bytes_of(name.at), bytes_of(value.at), name.len, value.len, flags};
 }
 
-void h2_lines_add_static(struct h2_lines *lines, const char *name, struct span value)
+void h2_lines_add_static(struct h2_lines *lines, struct span name, struct span value)
 {
-    h2_lines_add(lines, span_str(name), value, NGHTTP2_NV_FLAG_NO_COPY_NAME);
+    h2_lines_add(lines, name, value, NGHTTP2_NV_FLAG_NO_COPY_NAME);
 }
 
 /* The name of a known field is static and in lower case; the library lowers what it copies. */
@@ -74,7 +74,8 @@ void h2_lines_add_field(struct h2_lines *lines, const struct field *field, uint8
     const char *known = field_id_name(field->id);
 
     if (known)
-        h2_lines_add(lines, span_str(known), field->value, flags | NGHTTP2_NV_FLAG_NO_COPY_NAME);
+        h2_lines_add(lines, span_of(known, field->name.len), field->value,
+                     flags | NGHTTP2_NV_FLAG_NO_COPY_NAME);
     else
         h2_lines_add(lines, field->name, field->value, flags);
 }

@@ -27,7 +27,7 @@ void h2_lines_fini(struct h2_lines *lines);
 /* Adds a line. flags: NGHTTP2_NV_FLAG_…; a name in lower case that stays where it is needs no copy
  * (NO_COPY_NAME). Blanks around the value are left out (RFC 9113 section 8.2.1). */
 void h2_lines_add(struct h2_lines *lines, struct span name, struct span value, uint8_t flags);
-void h2_lines_add_static(struct h2_lines *lines, const char *name, struct span value);
+void h2_lines_add_static(struct h2_lines *lines, struct span name, struct span value);
 void h2_lines_add_field(struct h2_lines *lines, const struct field *field, uint8_t flags);
 
 #endif

@@ -64,7 +64,7 @@ static void add_default(struct h2_lines *lines, const struct fields *fields, enu
                         struct span value)
 {
     if (value.at && !(fields && fields_find_id(fields, id, 0)))
-        h2_lines_add_static(lines, field_id_name(id), value);
+        h2_lines_add_static(lines, span_str(field_id_name(id)), value);
 }
 
 /* ---- responses */
@@ -162,12 +162,12 @@ void h2_respond(struct h2 *h2, struct h2_request *request, const struct h2_respo
         return;
     h2_lines_init(&lines, FIXED_LINES + count_of(response->fields));
     status_text(status, response->status);
-    h2_lines_add_static(&lines, ":status", span_of(status, sizeof(status)));
+    h2_lines_add_static(&lines, SPAN(":status"), span_of(status, sizeof(status)));
     add_default(&lines, response->fields, FIELD_DATE, response->date);
     add_default(&lines, response->fields, FIELD_SERVER, response->server);
     add_fields(&lines, response->fields);
     if (response->length >= 0 && response->status >= 200 && response->status != 204)
-        h2_lines_add_static(&lines, "content-length",
+        h2_lines_add_static(&lines, SPAN("content-length"),
                             number_text(digits, (uint64_t)response->length));
     submit_response(h2, request, &lines, response->no_content);
     h2_lines_fini(&lines);
@@ -183,7 +183,7 @@ void h2_inform(struct h2 *h2, struct h2_request *request, int status, const stru
         return;
     h2_lines_init(&lines, 1 + count_of(fields));
     status_text(text, status);
-    h2_lines_add_static(&lines, ":status", span_of(text, sizeof(text)));
+    h2_lines_add_static(&lines, SPAN(":status"), span_of(text, sizeof(text)));
     add_fields(&lines, fields);
     nghttp2_submit_headers(h2->session, NGHTTP2_FLAG_NONE, request->id, NULL, lines.at, lines.count,
                            NULL);

@@ -5,6 +5,8 @@
  */
 #include "server/origin.h"
 
+#include <endian.h>
+
 #include "base/codec.h"
 #include "base/err.h"
 #include "server/server_priv.h"
@@ -36,22 +38,19 @@ static struct span or_dash(struct span text)
  * took a tenth of what a request through a link costs. It begins and ends with a byte that is no
  * blank, since blanks at the ends of a value are not kept.
  */
-#define REQUEST_MARK 0x80u
-#define REQUEST_END  0xffu
-#define BOOT_BYTES   6u
-#define NUMBER_BYTES 8u
-#define BASE_BYTES   4u
-#define BASE_UNKNOWN UINT32_MAX
-#define PORT_BYTES   2u
-#define REQUEST_BYTES                                                                              \
-    (1 + BOOT_BYTES + 2 * NUMBER_BYTES + BASE_BYTES + 2 * (1 + 16 + PORT_BYTES) + 1)
+#define REQUEST_MARK  0x80u
+#define REQUEST_END   0xffu
+#define BASE_UNKNOWN  UINT64_MAX
+#define PORT_BYTES    2u
+#define REQUEST_BYTES (1 + 4 * sizeof(uint64_t) + 2 * (1 + 16 + PORT_BYTES) + 1)
 
 /* Each of these writes at to and returns what is behind. */
-static uint8_t *put_number(uint8_t *to, uint64_t number, unsigned bytes)
+static uint8_t *put_number(uint8_t *to, uint64_t number)
 {
-    for (unsigned i = 0; i < bytes; i++)
-        to[i] = (uint8_t)(number >> 8 * (bytes - 1 - i));
-    return to + bytes;
+    uint64_t bytes = htobe64(number);
+
+    memcpy(to, &bytes, sizeof(bytes));
+    return to + sizeof(bytes);
 }
 
 static unsigned ip_bytes(enum net_family family)
@@ -65,7 +64,11 @@ static uint8_t *put_address(uint8_t *to, const struct net_addr *addr)
 
     *to++ = addr->family;
     memcpy(to, addr->ip, bytes);
-    return bytes ? put_number(to + bytes, addr->port, PORT_BYTES) : to;
+    if (bytes == 0)
+        return to;
+    to[bytes] = (uint8_t)(addr->port >> 8);
+    to[bytes + 1] = (uint8_t)addr->port;
+    return to + bytes + PORT_BYTES;
 }
 
 static uint8_t version_of(const struct request_head *head)
@@ -76,14 +79,14 @@ static uint8_t version_of(const struct request_head *head)
 static struct span request_bytes(struct exchange *exchange, bool base_known)
 {
     struct net_addr local = exchange_local(exchange);
-    size_t base = base_known ? exchange->path_base.len : BASE_UNKNOWN;
+    uint64_t base = base_known ? exchange->path_base.len : BASE_UNKNOWN;
     uint8_t *bytes = arena_alloc(&exchange->arena, REQUEST_BYTES), *to = bytes;
 
     *to++ = REQUEST_MARK | version_of(&exchange->head);
-    to = put_number(to, exchange->server->boot, BOOT_BYTES);
-    to = put_number(to, exchange->number, NUMBER_BYTES);
-    to = put_number(to, exchange->connection_number, NUMBER_BYTES);
-    to = put_number(to, base, BASE_BYTES);
+    to = put_number(to, exchange->server->boot);
+    to = put_number(to, exchange->number);
+    to = put_number(to, exchange->connection_number);
+    to = put_number(to, base);
     to = put_address(to, &exchange->peer);
     to = put_address(to, &local);
     *to++ = REQUEST_END;
@@ -240,48 +243,55 @@ static bool read_address(struct span text, struct net_addr *addr)
 }
 
 /* Each of these takes from the front of *rest; false when it ends too soon. */
-static bool take_number(struct span *rest, unsigned bytes, uint64_t *number)
+static bool take_byte(struct span *rest, uint8_t *byte)
 {
-    if (rest->len < bytes)
+    if (rest->len == 0)
         return false;
-    *number = 0;
-    for (unsigned i = 0; i < bytes; i++)
-        *number = *number << 8 | (uint8_t)rest->at[i];
-    *rest = span_skip(*rest, bytes);
+    *byte = (uint8_t)rest->at[0];
+    *rest = span_skip(*rest, 1);
+    return true;
+}
+
+static bool take_number(struct span *rest, uint64_t *number)
+{
+    uint64_t bytes;
+
+    if (rest->len < sizeof(bytes))
+        return false;
+    memcpy(&bytes, rest->at, sizeof(bytes));
+    *number = be64toh(bytes);
+    *rest = span_skip(*rest, sizeof(bytes));
     return true;
 }
 
 static bool take_address(struct span *rest, struct net_addr *addr)
 {
-    uint64_t family, port;
     unsigned bytes;
+    uint8_t family;
 
     *addr = (struct net_addr){.family = NET_NONE};
-    if (!take_number(rest, 1, &family) || family > NET_UNIX)
+    if (!take_byte(rest, &family) || family > NET_UNIX)
         return false;
-    addr->family = (uint8_t)family;
+    addr->family = family;
     bytes = ip_bytes(addr->family);
     if (bytes == 0)
         return true;
-    if (rest->len < bytes)
+    if (rest->len < bytes + PORT_BYTES)
         return false;
     memcpy(addr->ip, rest->at, bytes);
-    *rest = span_skip(*rest, bytes);
-    if (!take_number(rest, PORT_BYTES, &port))
-        return false;
-    addr->port = (uint16_t)port;
+    addr->port = (uint16_t)((uint8_t)rest->at[bytes] << 8 | (uint8_t)rest->at[bytes + 1]);
+    *rest = span_skip(*rest, bytes + PORT_BYTES);
     return true;
 }
 
 static bool take_version(struct span *rest, struct request_head *head)
 {
-    uint64_t version;
+    uint8_t version;
 
-    if (!take_number(rest, 1, &version) || version < REQUEST_MARK || version > (REQUEST_MARK | 2))
+    if (!take_byte(rest, &version) || version < REQUEST_MARK || version > (REQUEST_MARK | 2))
         return false;
-    version &= ~(uint64_t)REQUEST_MARK;
-    head->major = version == 2 ? 2 : 1;
-    head->minor = version == 1;
+    head->major = version == (REQUEST_MARK | 2) ? 2 : 1;
+    head->minor = version == (REQUEST_MARK | 1);
     return true;
 }
 
@@ -289,7 +299,7 @@ static bool take_base(struct exchange *exchange, struct origin *origin, struct s
 {
     uint64_t base;
 
-    if (!take_number(rest, BASE_BYTES, &base))
+    if (!take_number(rest, &base))
         return false;
     origin->base = base == BASE_UNKNOWN ? -1 : (int64_t)base;
     return base == BASE_UNKNOWN || base <= exchange->head.target.path.len;
@@ -297,14 +307,13 @@ static bool take_base(struct exchange *exchange, struct origin *origin, struct s
 
 static bool read_request(struct exchange *exchange, struct origin *origin, struct span rest)
 {
-    uint64_t end;
+    uint8_t end;
 
-    return take_version(&rest, &exchange->head) && take_number(&rest, BOOT_BYTES, &origin->boot) &&
-           take_number(&rest, NUMBER_BYTES, &origin->number) &&
-           take_number(&rest, NUMBER_BYTES, &exchange->connection_number) &&
-           take_base(exchange, origin, &rest) && take_address(&rest, &exchange->peer) &&
-           take_address(&rest, &origin->local) && take_number(&rest, 1, &end) &&
-           end == REQUEST_END && rest.len == 0;
+    return take_version(&rest, &exchange->head) && take_number(&rest, &origin->boot) &&
+           take_number(&rest, &origin->number) &&
+           take_number(&rest, &exchange->connection_number) && take_base(exchange, origin, &rest) &&
+           take_address(&rest, &exchange->peer) && take_address(&rest, &origin->local) &&
+           take_byte(&rest, &end) && end == REQUEST_END && rest.len == 0;
 }
 
 static bool read_client(struct exchange *exchange, struct span text)

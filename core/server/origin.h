@@ -4,11 +4,11 @@
  * Nobody else can set them: they are taken out of what clients send, and handlers may not set them.
  *
  *   moonquay-request: VERSION BOOT NUMBER CONNECTION BASE PEER LOCAL END
- *       bytes, numbers with the highest byte first. VERSION 1: 80 HTTP/1.0, 81 HTTP/1.1, 82 HTTP/2
- *       (hexadecimal); BOOT 6 and NUMBER 8: the request's id (exchange_id); CONNECTION 8, a number;
- *       BASE 4: so many bytes of the target's decoded path are the path base, all bits set: the app
- *       looks among its own prefixes; PEER and LOCAL: a byte of enum net_family, then, for IPv4 and
- *       IPv6, 4 or 16 of the address and 2 of the port; END 1: ff.
+ *       bytes; numbers have 8, the highest first. VERSION 1: 80 HTTP/1.0, 81 HTTP/1.1, 82 HTTP/2
+ *       (hexadecimal); BOOT and NUMBER: the request's id (exchange_id); CONNECTION: a number; BASE:
+ *       so many bytes of the target's decoded path are the path base, all bits set: the app looks
+ *       among its own prefixes; PEER and LOCAL: a byte of enum net_family, then, for IPv4 and IPv6,
+ *       4 or 16 of the address and 2 of the port; END 1: ff.
  *   moonquay-client: CLIENT SCHEME HOST
  *       only where trusted proxies spoke for the client; an unknown part is "-".
  *   moonquay-target: RAW

@@ -2,7 +2,7 @@
 local origin = {}
 
 local VERSIONS = { ["1.0"] = 0x80, ["1.1"] = 0x81, ["2"] = 0x82 }
-local UNKNOWN = 0xffffffff
+local UNKNOWN = -1
 
 -- "127.0.0.1:80" and "[::1]:80", the latter with all eight groups; "unix"; nil: not known.
 local function address(text)
@@ -23,7 +23,7 @@ end
 --- facts: version ("1.1"), boot, number, connection, base (bytes; false: not known), peer, local.
 function origin.request(facts)
   local base = facts.base == nil and 0 or facts.base or UNKNOWN
-  return string.pack(">BI6I8I8I4", VERSIONS[facts.version or "1.1"], facts.boot or 0,
+  return string.pack(">Bi8i8i8i8", VERSIONS[facts.version or "1.1"], facts.boot or 0,
     facts.number or 1, facts.connection or 1, base) .. address(facts.peer)
     .. address(facts["local"]) .. "\xff"
 end
@@ -43,7 +43,7 @@ function origin.read(text)
   local facts = {}
   local version, at
   version, facts.boot, facts.number, facts.connection, facts.base, at =
-    string.unpack(">BI6I8I8I4", text)
+    string.unpack(">Bi8i8i8i8", text)
   for name, number in pairs(VERSIONS) do
     facts.version = number == version and name or facts.version
   end

@@ -145,7 +145,7 @@ describe("a request through a channel", function()
     ["with too many bytes"] = { { "moonquay-request", GOOD .. "\xff" } },
     ["with another end"] = { { "moonquay-request", GOOD:sub(1, -2) .. "\xfe" } },
     ["with a base behind the path"] = { request({ base = 99 }) },
-    ["with an address of no family"] = { { "moonquay-request", GOOD:sub(1, 27) .. "\4\0\xff" } },
+    ["with an address of no family"] = { { "moonquay-request", GOOD:sub(1, 33) .. "\4\0\xff" } },
     ["of an unknown version"] = { { "moonquay-request", "\x83" .. GOOD:sub(2) } },
     ["without a mark"] = { { "moonquay-request", "\1" .. GOOD:sub(2) } },
     ["with a name of tomorrow"] = { REQUEST, { "moonquay-more", "x" } },
