@@ -10,6 +10,7 @@ from h2_hostile import (ACK, END_HEADERS, END_STREAM, HEADERS, PING, PORT, RST_S
                         SETTINGS, Peer, frame, ids, json, literal, request, reset, select, settings,
                         socket, struct, sys, time)
 
+SECONDS *= 3  # what it waits for comes behind all that it has sent
 MAGIC, VERSION, PIECE = 0x4d51, 3, 1
 ATTACH, WORKER, ASK, DETACH, REPLY, CHANNEL, COMMAND = range(2, 9)
 PREFACE_BYTES, PIECE_BYTES = 24, 32768
