@@ -60,7 +60,7 @@ static bool has_room(void *context)
 {
     struct dispatch *dispatch = context;
 
-    if (!dispatch->takes)
+    if (!dispatch->is_served)
         demand(dispatch);
     return !dispatch->stopped && choose(dispatch) != NULL && is_our_turn(dispatch);
 }
@@ -89,20 +89,24 @@ void dispatch_woken(struct dispatch *dispatch)
 
 void dispatch_links_changed(struct dispatch *dispatch)
 {
-    bool takes = false;
+    bool is_served = false, takes = false;
 
     if (dispatch->stopped)
         return;
-    for (struct list *node = dispatch->links.next; node != &dispatch->links; node = node->next)
-        takes |= link_is_usable(LIST_OWNER(node, struct link, node));
-    dispatch->takes = takes;
-    dispatch->demanded &= !takes;
+    for (struct list *node = dispatch->links.next; node != &dispatch->links; node = node->next) {
+        const struct link *link = LIST_OWNER(node, struct link, node);
+
+        is_served |= link_is_usable(link);
+        takes |= link_is_usable(link) && !link->is_full;
+    }
+    dispatch->is_served = is_served;
+    dispatch->demanded &= !is_served;
     tally_takes(dispatch->slot, app_index(dispatch->app), takes);
     if (takes)
         dispatch_place_free(dispatch);
     else
         is_our_turn(dispatch); /* who has let ours go first */
-    if (!takes && app_waits_since_us(dispatch->app) != 0)
+    if (!is_served && app_waits_since_us(dispatch->app) != 0)
         demand(dispatch);
 }
 
@@ -189,6 +193,30 @@ void dispatch_serve(struct dispatch *dispatch, struct app *app)
     dispatch->app = app;
 }
 
+static bool is_to(const struct link *link, const struct dispatch_peer *peer)
+{
+    return link->peer.process == peer->process && link->peer.worker == peer->worker;
+}
+
+/* Links to one worker that only finish: an app may have them replaced again and again, and end no
+ * request. What the oldest carries is given up. */
+static void bound_finishing(struct dispatch *dispatch, const struct dispatch_peer *peer)
+{
+    struct link *oldest = NULL;
+    unsigned count = 0;
+
+    for (struct list *node = dispatch->links.prev; node != &dispatch->links; node = node->prev) {
+        struct link *link = LIST_OWNER(node, struct link, node);
+
+        if (!link->retired || link->stream == NULL || !is_to(link, peer))
+            continue;
+        oldest = link;
+        count++;
+    }
+    if (count > DISPATCH_FINISHING)
+        link_close(oldest, "too many of its links have not finished");
+}
+
 int dispatch_connect(struct dispatch *dispatch, const struct dispatch_peer *peer, int fd)
 {
     CHECK(peer->column < TALLY_PEERS);
@@ -199,9 +227,10 @@ int dispatch_connect(struct dispatch *dispatch, const struct dispatch_peer *peer
     for (struct list *node = dispatch->links.next; node != &dispatch->links; node = node->next) {
         struct link *link = LIST_OWNER(node, struct link, node);
 
-        if (link->peer.process == peer->process && link->peer.worker == peer->worker)
+        if (is_to(link, peer))
             link_retire(link);
     }
+    bound_finishing(dispatch, peer);
     link_new(dispatch, peer, fd);
     app_pull(dispatch->app);
     return 0;

@@ -63,7 +63,8 @@ struct dispatch_peer {
 };
 
 /* Takes fd. ERR_LIMIT: there are DISPATCH_LINKS already; fd is closed. */
-#define DISPATCH_LINKS 1024
+#define DISPATCH_LINKS     1024
+#define DISPATCH_FINISHING 64 /* to one worker */
 int dispatch_connect(struct dispatch *dispatch, const struct dispatch_peer *peer, int fd);
 
 /* How many links there are, also those that only finish. */

@@ -24,7 +24,7 @@ struct dispatch {
     unsigned link_count;
     struct list free_calls;
     unsigned free_call_count;
-    bool takes; /* some link is usable */
+    bool is_served; /* some link is usable */
     bool demanded;
     bool stopped; /* the app's column is another's by now */
 };

@@ -123,7 +123,7 @@ static void on_pause_over(struct loop_timer *timer)
     struct link *link = LIST_OWNER(timer, struct link, pause);
 
     link->is_full = false;
-    dispatch_place_free(link->dispatch);
+    dispatch_links_changed(link->dispatch);
 }
 
 void link_refused(struct link *link)
@@ -132,6 +132,7 @@ void link_refused(struct link *link)
         return;
     link->is_full = true;
     loop_timer_start(link->dispatch->parts.loop, &link->pause, PAUSE_MS);
+    dispatch_links_changed(link->dispatch); /* others may have room for theirs */
 }
 
 void link_call_ended(struct link *link)

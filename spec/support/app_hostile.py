@@ -178,17 +178,20 @@ class Link:
             self.read()
 
 
-def until(links, done):
-    """Reads what comes on these links until done()."""
+def until(links, done, clients=()):
+    """Reads what comes on these links until done(), which may depend on answers to clients."""
     limit = time.monotonic() + SECONDS
     while not done():
         open_ones = {link.socket: link for link in links if not link.ended}
-        ready = select.select(list(open_ones), [], [], max(0, limit - time.monotonic()))[0]
+        waiting = [client for client in clients if not is_readable(client)]
+        ready = select.select(list(open_ones) + waiting, [], [],
+                              max(0, limit - time.monotonic()))[0]
         if not ready:
             raise TimeoutError("in vain awaited; requests so far: "
                                + str([len(link.asked) for link in links]))
         for end in ready:
-            open_ones[end].read()
+            if end in open_ones:
+                open_ones[end].read()
 
 
 def head(stream, status=200, more=(), end=False):

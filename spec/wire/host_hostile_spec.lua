@@ -66,6 +66,26 @@ tell(held=len(clients))]])
     assert.equal(400, told.held)
   end)
 
+  it("refuses all that it is asked is asked a bounded number of times", function()
+    local told = target:attack([[
+control = Control()
+control.serve()
+control.attach()
+links = control.links()
+clients = [ask() for _ in range(20)]
+def all_answered():
+    for link in links:
+        while link.asked:
+            refused.append(link.asked[0])
+            link.send(frame(RST_STREAM, 0, link.asked.pop(0), u32(7)))
+    return all(is_readable(client) for client in clients)
+refused = []
+until(links, all_answered, clients)
+tell(asked=len(refused), statuses=sorted({answered(client) for client in clients}))]])
+    assert.same({ 502 }, { table.unpack(told.statuses) })
+    assert.is_true(told.asked >= 20 and told.asked <= 20 * 101, told.asked)
+  end)
+
   describe("floods", function()
     it("a client that does not read", function()
       local told = target:attack([[

@@ -433,6 +433,25 @@ describe("dispatch", function()
       assert.equal(1, host:state().links)
     end)
 
+    it("gives up the oldest when too many only finish", function()
+      local apps, clients = {}, {}
+      for i = 1, 70 do
+        apps[i] = new_app(host, 1, 0, 1000)
+        settle(host, apps[i])
+        clients[i] = client(host, ("DELETE /%d HTTP/1.1\r\nHost: a\r\n\r\n"):format(i))
+        settle(host, apps[i])
+        assert.same({ "/" .. i }, apps[i].order)
+      end
+      assert.equal(65, host:state().links)
+      for i = 1, 70 do
+        apps[i]:turn()
+        assert.equal(i <= 5, apps[i].ended)
+        assert.equal(i <= 5 and 502 or nil, status_of(host, clients[i]))
+      end
+      assert.equal(65, host:state(1).peer)
+      assert.same({}, host:renewed())
+    end)
+
     it("asks for a fresh one before its stream ids end", function()
       host = share.host({}, 9)
       local app = new_app(host, 1, 0, 10)
