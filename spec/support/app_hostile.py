@@ -184,6 +184,8 @@ def until(links, done, clients=()):
     while not done():
         open_ones = {link.socket: link for link in links if not link.ended}
         waiting = [client for client in clients if not is_readable(client)]
+        if clients and not waiting:
+            continue
         ready = select.select(list(open_ones) + waiting, [], [],
                               max(0, limit - time.monotonic()))[0]
         if not ready:
