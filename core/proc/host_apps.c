@@ -212,7 +212,7 @@ void host_apps_demand(struct master *master, unsigned app)
 
         if (!hosted_app_on_demand(&hosted->app) || hosted->place != app)
             continue;
-        hosted->is_wanted = true;
+        hosted->is_wanted = hosted->state != HOSTED_RUNS; /* else another worker has asked before */
         if (!hosted->pauses)
             start(hosted);
     }

@@ -84,6 +84,8 @@ describe("an app of a host's configuration", function()
     assert.not_equal(first, second)
     host.server:await("app_idle.*app_idle")
     await("its end", is_away(second))
+    -- Nobody has asked since: it rests.
+    assert.equal(2, select(2, host.server:stderr():gsub("app_started", "")))
     assert.equal("here", ask())
     assert.equal(0, host:stop())
   end)
