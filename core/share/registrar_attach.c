@@ -55,6 +55,9 @@ void attach_end(struct program *program, bool keep)
     for (unsigned i = 0; i < program->app_count; i++)
         host_queue_leave(&program->members[i], keep);
     program->app_count = 0;
+    if (program->is_attached)
+        log_event(LOG_INFO, "app_left", "process %d of user %u", (int)program->pid,
+                  (unsigned)program->caller.uid);
     program->is_attached = false;
 }
 

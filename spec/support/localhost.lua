@@ -1,5 +1,5 @@
 --- HTTPS on localhost, with certificates of `moonquay cert create`, as a developer has it.
-local secure = require("spec.support.secure")
+local ports = require("spec.support.ports")
 local server = require("spec.support.server")
 local temp = require("spec.support.temp")
 
@@ -44,7 +44,7 @@ function Store:words(more)
   for name, value in pairs(more or {}) do
     binding[#binding + 1] = name .. "=" .. value
   end
-  return { "--urls", ("https://localhost:%d"):format(secure.free_port()), "--set",
+  return { "--urls", ("https://localhost:%d"):format(ports.free()), "--set",
     "tls=" .. table.concat(binding, " ") }
 end
 

@@ -2,8 +2,8 @@
 local await = require("spec.support.await")
 local json = require("moonquay.core").json
 local peer = require("spec.support.peer")
+local ports = require("spec.support.ports")
 local server = require("spec.support.server")
-local socket = require("socket")
 local sys = require("moonquay.probe").sys
 
 local secure = {}
@@ -24,18 +24,10 @@ return function(req)
     scheme = req.scheme, client = req.client.ip }
 end]]
 
---- A port that was free a moment ago.
-function secure.free_port()
-  local listener = assert(socket.bind("127.0.0.1", 0))
-  local _, port = listener:getsockname()
-  listener:close()
-  return tonumber(port)
-end
-
 --- Starts a server. options as for server.start, and: tls (the text of the setting), urls
 -- ("https://127.0.0.1:PORT"), set ({ "key=value", … }). PORT stands for a free port in both.
 function secure.start(options)
-  local port = secure.free_port()
+  local port = ports.free()
   local words = { "--log-level", "debug", "--urls",
     ((options.urls or "https://127.0.0.1:PORT"):gsub("PORT", port)), "--set",
     "tls=" .. options.tls:gsub("PORT", port) }

@@ -1,15 +1,7 @@
 local client = require("spec.support.client")
 local json = require("moonquay.core").json
+local ports = require("spec.support.ports")
 local server = require("spec.support.server")
-local socket = require("socket")
-
--- One that was free a moment ago.
-local function free_port()
-  local listener = assert(socket.bind("127.0.0.1", 0))
-  local _, port = listener:getsockname()
-  listener:close()
-  return tonumber(port)
-end
 
 -- Starts an example for the tests of a describe block and stops it behind them.
 local function example(name, env, tests)
@@ -151,7 +143,7 @@ describe("the example one-port", function()
     local s = server.start({
       path = "scripts/examples/one-port/shop.lua",
       options = { "scripts/examples/one-port/blog.lua" },
-      env = { PORT = tostring(free_port()) },
+      env = { PORT = tostring(ports.free()) },
       bare = true,
     })
     local function ask(method, path, port)

@@ -2,7 +2,7 @@
 local await = require("spec.support.await")
 local client = require("spec.support.client")
 local hosts = require("spec.support.host")
-local secure = require("spec.support.secure")
+local ports = require("spec.support.ports")
 local server = require("spec.support.server")
 local sys = require("moonquay.probe").sys
 local temp = require("spec.support.temp")
@@ -22,7 +22,7 @@ describe("an app of a host's configuration", function()
   local dir, port
 
   before_each(function()
-    dir, port = temp.dir(), secure.free_port()
+    dir, port = temp.dir(), ports.free()
     assert(sys.chmod(dir.path, "755"))
   end)
 

@@ -62,7 +62,6 @@ for _ in range(120):
     for _ in range(100):
         if not one.send(piece):
             break
-kept[-1].say(COMMAND, 1, [("verb", "show"), ("noun", "urlacl")])
 for one in kept:
     one.ended()
 tell(done=True)]], { beside = beside })

@@ -109,6 +109,7 @@ describe("an app behind a host, under load,", function()
     local clients = load.start({ port = app.port, clients = CLIENTS })
     clients:await(500)
     sys.kill(app.pid, "KILL") -- its workers go with it
+    host.server:await("app_left")
     clients:await_stall()
     host:app(app_of("b"), { port = app.port })
     load.assert_only_answers(clients:await(1000))

@@ -5,7 +5,7 @@ local client = require("spec.support.client")
 local hosts = require("spec.support.host")
 local load = require("spec.support.load")
 local peer = require("spec.support.peer")
-local secure = require("spec.support.secure")
+local ports = require("spec.support.ports")
 local server = require("spec.support.server")
 local sys = require("moonquay.probe").sys
 
@@ -217,7 +217,7 @@ time.sleep(60)]]):format(host.socket) }, { env = { LD_PRELOAD = false } }))
 
   it("lets sessions of TLS go on", function()
     local store = certs.new()
-    local made, port = store:make("site", { names = { "localhost" } }), secure.free_port()
+    local made, port = store:make("site", { names = { "localhost" } }), ports.free()
     host:http(("add sslcert hostnameport=localhost:%d cert=%s key=%s"):format(port, made.cert,
       made.key))
     host:app(APP, { prefixes = { ("https://localhost:%d/"):format(port) } })

@@ -5,7 +5,7 @@ local client = require("spec.support.client")
 local hosts = require("spec.support.host")
 local json = require("moonquay.core").json
 local peer = require("spec.support.peer")
-local secure = require("spec.support.secure")
+local ports = require("spec.support.ports")
 local server = require("spec.support.server")
 local sys = require("moonquay.probe").sys
 local temp = require("spec.support.temp")
@@ -35,7 +35,7 @@ describe("the state of a host", function()
   end
 
   it("keeps a URL for somebody who is not there: 503, and it hides others", function()
-    local port, other = secure.free_port(), secure.free_port()
+    local port, other = ports.free(), ports.free()
     local host = start(([[{"version": 1, "urlacl": [
       {"url": "http://localhost:%d/kept/", "user": "#12345"},
       {"url": "http://localhost:%d/", "user": "#12345"}]}]]):format(port, other))
@@ -121,7 +121,7 @@ done]]):format(8000 + round, round), server.executable },
   end)
 
   it("says where the host listens", function()
-    local port = secure.free_port()
+    local port = ports.free()
     local host = start('{"version": 1, "iplisten": ["127.0.0.2"]}')
     host:app("app:get('/', function() return 'here' end)",
       { prefixes = { ("http://*:%d/"):format(port) } })
@@ -133,7 +133,7 @@ done]]):format(8000 + round, round), server.executable },
   end)
 
   it("has certificates by name and by digest; one that has gone spares the others", function()
-    local named, hashed = secure.free_port(), secure.free_port()
+    local named, hashed = ports.free(), ports.free()
     local store = certs.new()
     local made = store:make("site", { names = { "localhost" } })
     assert(os.execute("mkdir " .. dir.path .. "/certificates"))
@@ -169,7 +169,7 @@ done]]):format(8000 + round, round), server.executable },
       host:await("started [^\n]*host at")
       local file = dir:write("app.lua", "return function() return 'here' end")
       local app = server.start({ path = file, bare = true, wrap = wrap, options = { "--urls",
-        "http://127.0.0.1:" .. secure.free_port() }, env = { MOONQUAY_HOST = open .. "/s" } })
+        "http://127.0.0.1:" .. ports.free() }, env = { MOONQUAY_HOST = open .. "/s" } })
       assert.equal("here", app:get("/").body)
       local low = server.run({ "serve", file, "--urls", "http://127.0.0.1:80", wrap = wrap,
         env = { MOONQUAY_HOST = open .. "/s" } })

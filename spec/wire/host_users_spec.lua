@@ -4,7 +4,7 @@ local await = require("spec.support.await")
 local client = require("spec.support.client")
 local hosts = require("spec.support.host")
 local json = require("moonquay.core").json
-local secure = require("spec.support.secure")
+local ports = require("spec.support.ports")
 local server = require("spec.support.server")
 local sys = require("moonquay.probe").sys
 local users = require("spec.support.users")
@@ -45,7 +45,7 @@ describe("a reservation for a group", function()
 
   it("is for who belongs to it", function()
     local host = hosts.start({ workers = 1 })
-    local port, gid = secure.free_port(), output("id -g")
+    local port, gid = ports.free(), output("id -g")
     reserve(host, ("http://localhost:%d/ours/"):format(port), "group=#" .. gid)
     reserve(host, ("http://localhost:%d/theirs/"):format(port), "group=#" .. gid + 4711)
     local text = [[app:get("/", function() return "ours" end)]]
@@ -65,7 +65,7 @@ if sys.geteuid() == 0 then
     before_each(function()
       host = hosts.start({ workers = 2 })
       all = users.new(host)
-      port = secure.free_port()
+      port = ports.free()
     end)
 
     after_each(function()

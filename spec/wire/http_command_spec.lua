@@ -4,7 +4,7 @@ local client = require("spec.support.client")
 local fake = require("spec.support.fake")
 local hosts = require("spec.support.host")
 local json = require("moonquay.core").json
-local secure = require("spec.support.secure")
+local ports = require("spec.support.ports")
 local server = require("spec.support.server")
 local sys = require("moonquay.probe").sys
 local temp = require("spec.support.temp")
@@ -78,7 +78,7 @@ describe("moonquay http", function()
   end)
 
   it("is obeyed at once, and after a restart", function()
-    local port = secure.free_port()
+    local port = ports.free()
     good(("add urlacl http://localhost:%d/kept/ #4711"):format(port))
     local app = host:app("", { port = port, prefix = "kept", ready = false })
     assert.same({ exit = 77 }, app:wait(10))
@@ -127,7 +127,7 @@ describe("moonquay http", function()
 
   it("prints what opens the ports in use, and runs nothing", function()
     assert.equal("# no port is in use that other machines could reach\n", good("show firewall"))
-    local port = secure.free_port()
+    local port = ports.free()
     host:app("", { prefixes = { ("http://+:%d/"):format(port), "http://localhost:0/" } })
     assert.equal(([[
 # nftables
@@ -140,8 +140,8 @@ ufw allow proto tcp to any port %d
 firewall-cmd --permanent --add-port=%d/tcp
 firewall-cmd --reload
 ]]):format(port, port, port), good("show firewall"))
-    local ports = document("show firewall").ports
-    assert.same({ { port = port, scheme = "http", address = "0.0.0.0" } }, { table.unpack(ports) })
+    local open = document("show firewall").ports
+    assert.same({ { port = port, scheme = "http", address = "0.0.0.0" } }, { table.unpack(open) })
   end)
 
   it("shows sessions, groups, queues and their processes", function()

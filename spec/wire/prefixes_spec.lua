@@ -1,8 +1,8 @@
 local await = require("spec.support.await")
 local client = require("spec.support.client")
 local json = require("moonquay.core").json
+local ports = require("spec.support.ports")
 local server = require("spec.support.server")
-local socket = require("socket")
 local temporary = require("spec.support.temp")
 
 -- Says who it is and what it sees, of every target; changes itself when the query asks for it.
@@ -20,13 +20,6 @@ app:use(function(req)
            prefixes = app.addresses, result = call, err = err and err.message }
 end)
 return app]]
-
-local function free_port()
-  local listener = assert(socket.bind("127.0.0.1", 0))
-  local _, port = listener:getsockname()
-  listener:close()
-  return tonumber(port)
-end
 
 -- Starts one server with an app for each row { name, prefix with PORT in it }.
 local function start(port, rows)
@@ -90,7 +83,7 @@ local function assert_refused(s, port, bytes, status, reason)
 end
 
 describe("The owner of a request (reference section 2.2)", function()
-  local port, s = free_port(), nil
+  local port, s = ports.free(), nil
   lazy_setup(function()
     s = start(port, {
       { "strong", "http://+:PORT/vroot/" },
@@ -195,7 +188,7 @@ describe("A top-level wildcard", function()
   end
 
   it("is warned of, by name and with the reason; those of a domain are not", function()
-    local port = free_port()
+    local port = ports.free()
     local s = start(port, {
       { "strong", "http://+:PORT/strong/" }, { "weak", "http://*:PORT/weak/" },
       { "sub", "http://*.adatum.test:PORT/" }, { "named", "http://adatum.test:PORT/" },
@@ -216,7 +209,7 @@ describe("A top-level wildcard", function()
 end)
 
 describe("What no app takes (reference section 2.3)", function()
-  local port, s = free_port(), nil
+  local port, s = ports.free(), nil
   lazy_setup(function()
     s = start(port, { { "named", "http://adatum.test:PORT/" },
       { "off", "http://adatum.test:PORT/off/" } })
@@ -261,7 +254,7 @@ end)
 
 describe("Many local addresses", function()
   it("are all told apart, also those that a worker does not remember", function()
-    local port = free_port()
+    local port = ports.free()
     local s = start(port, { { "any", "http://0.0.0.0:PORT/" },
       { "one", "http://127.9.9.9:PORT/" } })
     for i = 1, 4200 do
@@ -276,7 +269,7 @@ end)
 describe("A prefix of a running app (reference section 2.4)", function()
   local port, s
   before_each(function()
-    port = free_port()
+    port = ports.free()
     s = start(port, { { "root", "http://h:PORT/" }, { "other", "http://h:PORT/other/" } })
   end)
   after_each(server.stop_all)
@@ -357,7 +350,7 @@ describe("A prefix of a running app (reference section 2.4)", function()
 end)
 
 describe("What a handler sees of the path (reference section 7.3)", function()
-  local port, s = free_port(), nil
+  local port, s = ports.free(), nil
   lazy_setup(function()
     s = start(port, { { "base", "http://+:PORT/base/ball/" }, { "root", "http://+:PORT/" } })
   end)

@@ -1,19 +1,11 @@
 local issue = require("moonquay.probe").issue
 local lfs = require("lfs")
 local peer = require("spec.support.peer")
+local ports = require("spec.support.ports")
 local server = require("spec.support.server")
-local socket = require("socket")
 local temp = require("spec.support.temp")
 
 local EXECUTABLE = lfs.currentdir() .. "/" .. server.executable
-
--- One that was free a moment ago; https takes no port 0.
-local function free_port()
-  local listener = assert(socket.bind("127.0.0.1", 0))
-  local _, port = listener:getsockname()
-  listener:close()
-  return tonumber(port)
-end
 
 local function succeeds(command, ...)
   assert(os.execute(command:format(...)), command)
@@ -39,7 +31,7 @@ describe("scripts/serve", function()
 
   -- The server, and its port for https.
   local function serve()
-    local port = free_port()
+    local port = ports.free()
     local s = server.start({
       executable = dir.path .. "/scripts/serve",
       wrap = { "sh", "-c", 'serve=$1; shift 2; exec "$serve" "$@"', "sh" },

@@ -1,4 +1,5 @@
 local client = require("spec.support.client")
+local ports = require("spec.support.ports")
 local server = require("spec.support.server")
 local socket = require("socket")
 local sys = require("moonquay.probe").sys
@@ -7,13 +8,6 @@ local temp = require("spec.support.temp")
 local HELLO = [[return function() return "hello" end]]
 
 -- A port that was free a moment ago, for those that must name one.
-local function free_port()
-  local listener = assert(socket.bind("127.0.0.1", 0))
-  local _, port = listener:getsockname()
-  listener:close()
-  return tonumber(port)
-end
-
 local function can_connect(host, port)
   local ok, connection = pcall(client.connect, host, port)
   if ok then
@@ -588,7 +582,7 @@ describe("a bad start", function()
     -- The first URL can be opened, the second not.
     local taken = assert(socket.bind("127.0.0.2", 0))
     local _, port = taken:getsockname()
-    local first = free_port()
+    local first = ports.free()
     local result = server.run({ "serve", hello, "--urls",
       ("http://127.0.0.1:%d,http://127.0.0.2:%d"):format(first, port) })
     assert_refused(result, 69, "http://127.0.0.2:" .. port)

@@ -1,5 +1,6 @@
 -- Which binding a connection gets, and what a start refuses (DESIGN section 6).
 local certs = require("spec.support.certs")
+local ports = require("spec.support.ports")
 local secure = require("spec.support.secure")
 local server = require("spec.support.server")
 
@@ -91,7 +92,7 @@ describe("a TLS binding", function()
   end)
 
   it("that restricts the port is not for another", function()
-    local other = secure.free_port()
+    local other = ports.free()
     local s = secure.start({ urls = ("https://127.0.0.1:PORT,https://127.0.0.1:%d"):format(other),
       tls = secure.binding(made.exact, { port = "PORT" }) .. "; "
         .. secure.binding(made.other, { port = tostring(other), name = "b.test" }) .. "; "
@@ -166,7 +167,7 @@ app:get("/", function(req) return { host = req.host, addresses = app.addresses }
 return app]]
 
     it("serves its prefix, and one that is opened later", function()
-      local port, more = secure.free_port(), secure.free_port()
+      local port, more = ports.free(), ports.free()
       local s = server.start({ app = APP:format(made.exact.cert, made.exact.key, port), bare = true,
         options = { "--workers", "1", "--no-dev", "--access-log", "off" } })
       s.port = port
@@ -190,7 +191,7 @@ return app]]
   it("comes from each of several apps, once when several name it", function()
     local text = [[return require("moonquay").app({ tls = { { certificate = %q, key = %q },
       { name = %q, certificate = %q, key = %q } }, url_prefixes = "https://%s:%d/" })]]
-    local port = secure.free_port()
+    local port = ports.free()
     local function app(name, host)
       return store:write(name .. ".lua", text:format(made.any.cert, made.any.key, host,
         made[name].cert, made[name].key, host, port))
@@ -281,7 +282,7 @@ return app]]
 
     for _, case in ipairs(cases) do
       it(case[1], function()
-        local port = secure.free_port()
+        local port = ports.free()
         local function fill(text)
           return (text:gsub("{(.-)}", function(name)
             return store:path(name)
@@ -309,7 +310,7 @@ return app]]
         texts[i] = secure.binding({ cert = padded, key = made.any.key }, { name = i .. ".test" })
       end
       local result = server.run({ "serve", store:write("app.lua", secure.FACTS), "--urls",
-        "https://1.test:" .. secure.free_port(), "--set", "tls=" .. table.concat(texts, ";") })
+        "https://1.test:" .. ports.free(), "--set", "tls=" .. table.concat(texts, ";") })
       assert.equal(78, result.status)
       assert.matches("\nmoonquay: tls: binding 25: with its files those of all bindings take more "
         .. "than 12 MiB\n$", result.stderr)
@@ -318,7 +319,7 @@ return app]]
     it("when two apps want different ones for the same connections", function()
       local text = [[return require("moonquay").app { tls = { { certificate = %q, key = %q } },
         url_prefixes = "https://127.0.0.1:%d/%s/" }]]
-      local port = secure.free_port()
+      local port = ports.free()
       local one = store:write("one.lua", text:format(made.exact.cert, made.exact.key, port, "a"))
       local two = store:write("two.lua", text:format(made.any.cert, made.any.key, port, "b"))
       local result = server.run({ "serve", one, two })
