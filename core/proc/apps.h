@@ -61,8 +61,8 @@ int apps_open(struct apps *apps, struct endpoints *endpoints, struct span asked,
 
 /*
  * Of a host: an app that a program brings or changes as a whole: op=open as share/registrar.h has
- * it. Nothing has changed when it fails. Adds to change what the workers are told, to reply the
- * prefixes in force. apps_close ends one.
+ * it; a guest's wish adds prefixes to one that is there. Nothing has changed when it fails. Adds to
+ * change what the workers are told, to reply the prefixes in force. apps_close ends one.
  */
 int apps_attach(struct apps *apps, unsigned index, struct span wish, struct endpoints *endpoints,
                 struct buf *change, struct buf *reply, struct err_text *text);

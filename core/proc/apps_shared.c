@@ -160,15 +160,34 @@ static int take_wished(struct apps *apps, struct served_app *app, struct span wi
     return code;
 }
 
+/* What its owner says of it. */
+static void use_wish(struct apps *apps, struct served_app *app, struct settings settings,
+                     struct span wish)
+{
+    const char *name = pairs_find(wish, "value"), *uid = pairs_find(wish, "uid");
+
+    if (app->is_attached)
+        mem_free((char *)(uintptr_t)app->path);
+    settings_fini(&app->settings);
+    app->settings = settings;
+    inherit(apps, app);
+    app->path = mem_strdup(name ? name : "?");
+    app->uid = uid ? (uid_t)strtoul(uid, NULL, 10) : 0;
+    app->is_open = app->is_attached = true;
+}
+
 int apps_attach(struct apps *apps, unsigned index, struct span wish, struct endpoints *endpoints,
                 struct buf *change, struct buf *reply, struct err_text *text)
 {
     struct served_app *app = &apps->at[index];
     struct own_prefixes before = prefixes_of(apps, app), wished = {app, NULL, 0};
-    const char *name = pairs_find(wish, "value"), *uid = pairs_find(wish, "uid");
+    bool is_guest = pairs_find(wish, "guest") != NULL;
     struct settings settings;
     int code = read_wish(&settings, wish, text);
 
+    if (is_guest && !app->is_open)
+        code =
+            err_set(text, EXIT_PORT_IN_USE, ERR_STATE, "the request queue is not there any more");
     if (code == 0)
         code = take_wished(apps, app, wish, endpoints, &before, &wished, text);
     if (code < 0) {
@@ -177,18 +196,15 @@ int apps_attach(struct apps *apps, unsigned index, struct span wish, struct endp
         own_fini(&wished);
         return code;
     }
-    if (app->is_attached)
-        mem_free((char *)(uintptr_t)app->path);
-    settings_fini(&app->settings);
-    app->settings = settings;
-    inherit(apps, app);
     app->index = index;
-    app->path = mem_strdup(name ? name : "?");
-    app->uid = uid ? (uid_t)strtoul(uid, NULL, 10) : 0;
-    app->is_open = app->is_attached = true;
     if (apps->count <= index)
         apps->count = index + 1;
-    apps_add_app(app, change);
+    if (is_guest) {
+        settings_fini(&settings);
+    } else {
+        use_wish(apps, app, settings, wish);
+        apps_add_app(app, change);
+    }
     for (size_t i = 0; i < before.count; i++)
         if (!has(&wished, &before.at[i]))
             drop(apps, app, endpoints, &before.at[i], change);

@@ -53,10 +53,10 @@ static void on_demand(void *owner)
 }
 
 /* Who may attach to a queue may hand requests to it; of lists only users count here. */
-static struct app *on_find(void *owner, const char *queue, int *code)
+static struct app *on_find(void *owner, uid_t uid, const char *queue, int *code)
 {
     const struct host_app *from = owner;
-    const struct caller caller = {.uid = from->uid};
+    const struct caller caller = {.uid = uid, .has_more_groups = true};
 
     *code = ERR_NOT_FOUND;
     for (unsigned i = 0; i < TALLY_APPS; i++) {
@@ -64,8 +64,7 @@ static struct app *on_find(void *owner, const char *queue, int *code)
 
         if (to == NULL || queue[0] == '\0' || strcmp(to->settings.request_queue_name, queue) != 0)
             continue;
-        if (from->uid == to->uid || from->uid == 0 ||
-            principals_allow(to->settings.request_queue_acl, &caller))
+        if (uid == to->uid || uid == 0 || principals_allow(to->settings.request_queue_acl, &caller))
             return to->app;
         *code = ERR_PERMISSION;
     }
@@ -196,6 +195,7 @@ void worker_host_connect(struct worker *worker, unsigned app, struct span pairs,
     const struct dispatch_peer peer = {
         .process = number_of(pairs, "process"),
         .worker = (unsigned)number_of(pairs, "worker"),
+        .uid = (uid_t)number_of(pairs, "uid"),
         .most_running = (int64_t)number_of(pairs, "most"),
         .column = (unsigned)number_of(pairs, "column") % TALLY_PEERS,
         .gets_credentials = number_of(pairs, "credentials") != 0,

@@ -398,7 +398,8 @@ static void delegate(struct call *call, const char *queue)
     const struct dispatch_parts *parts = &call->link->dispatch->parts;
     struct exchange *exchange = call->exchange;
     int code = ERR_NOT_FOUND;
-    struct app *app = parts->find ? parts->find(parts->owner, queue, &code) : NULL;
+    struct app *app =
+        parts->find ? parts->find(parts->owner, call->link->peer.uid, queue, &code) : NULL;
 
     if (app && (call->h2.head_done || exchange->handovers == EXCHANGE_HANDOVERS))
         code = call->h2.head_done ? ERR_STATE : ERR_LIMIT;

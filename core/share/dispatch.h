@@ -28,9 +28,9 @@ struct dispatch_parts {
     /* That worker of the host is to call dispatch_woken; NULL: there is no other. */
     void (*wake)(void *owner, unsigned slot);
 
-    /* The app whose queue has this name, for a request that one of this queue hands on; NULL and
-     * why: ERR_NOT_FOUND, ERR_PERMISSION. */
-    struct app *(*find)(void *owner, const char *queue, int *code);
+    /* The app whose queue has this name, for a request that a process of this user hands on; NULL
+     * and why: ERR_NOT_FOUND, ERR_PERMISSION. */
+    struct app *(*find)(void *owner, uid_t uid, const char *queue, int *code);
 
     /* A request waits, and no process is there; once until one was. NULL: nobody wants to know. */
     void (*demand)(void *owner);
@@ -57,6 +57,7 @@ void dispatch_woken(struct dispatch *dispatch);
 struct dispatch_peer {
     uint64_t process; /* never given to another */
     unsigned worker;
+    uid_t uid;
     int64_t most_running;  /* requests that it takes from all workers of the host together */
     unsigned column;       /* of its running requests in the tally (tally_peer_take) */
     bool gets_credentials; /* Authorization and Proxy-Authorization are passed on to it */

@@ -116,21 +116,32 @@ static bool read_item(struct span text, struct item *item)
     return true;
 }
 
-bool principals_allow(const char *list, const struct caller *caller)
+enum match { IS_NOT, IS, IS_NOT_KNOWN };
+
+static enum match match(const struct item *item, const struct caller *caller)
 {
     struct principal principal;
+
+    if (principal_find(&principal, item->is_group, item->name, NULL) < 0)
+        return IS_NOT_KNOWN;
+    if (principal_is(&principal, caller))
+        return IS;
+    return item->is_group && caller->has_more_groups ? IS_NOT_KNOWN : IS_NOT;
+}
+
+/* Who cannot be told from one that is excluded is let in by nothing. */
+bool principals_allow(const char *list, const struct caller *caller)
+{
     struct span word;
     struct item item;
     bool allowed = false;
 
     while (settings_item(&list, &word)) {
-        if (!read_item(word, &item) ||
-            principal_find(&principal, item.is_group, item.name, NULL) < 0 ||
-            !principal_is(&principal, caller))
-            continue;
-        if (item.excludes)
+        enum match found = read_item(word, &item) ? match(&item, caller) : IS_NOT;
+
+        if (item.excludes && found != IS_NOT)
             return false;
-        allowed = true;
+        allowed |= !item.excludes && found == IS;
     }
     return allowed;
 }

@@ -20,6 +20,7 @@ struct caller {
     uid_t uid;
     gid_t groups[CALLER_GROUPS]; /* its own first */
     unsigned group_count;
+    bool has_more_groups; /* which are not known */
 };
 
 struct principal {
@@ -39,7 +40,8 @@ int principal_find(struct principal *principal, bool is_group, const char *name,
 bool principal_is(const struct principal *principal, const struct caller *caller);
 
 /* Whether the list (setting request_queue_acl) lets the caller in: it names it, and nothing in it
- * excludes it. Names that the machine does not know are nobody. */
+ * excludes it. A name that the machine does not know (now) lets nobody in, and excludes everybody.
+ */
 bool principals_allow(const char *list, const struct caller *caller);
 
 #endif

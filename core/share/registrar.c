@@ -29,6 +29,12 @@ void registrar_ask(struct registrar *registrar, const struct question *like, str
     registrar->parts.ask(registrar->parts.owner, question->number, pairs);
 }
 
+static void question_free(struct question *question)
+{
+    queue_terms_fini(&question->terms);
+    mem_free(question);
+}
+
 static void ask_alone(struct registrar *registrar, const char *op, unsigned place,
                       const char *prefix)
 {
@@ -120,7 +126,7 @@ void registrar_replied(struct registrar *registrar, unsigned number, const char 
         command_answered(question, wrong, result);
     else if (question->kind != QUESTION_OTHER)
         changed(registrar, question, wrong, result);
-    mem_free(question);
+    question_free(question);
 }
 
 /* ---- life ---- */
@@ -155,7 +161,7 @@ void registrar_free(struct registrar *registrar)
     for (unsigned i = 0; i < TALLY_APPS; i++)
         host_queue_fini(&registrar->queues[i]);
     while ((node = list_take(&registrar->questions)) != NULL)
-        mem_free(LIST_OWNER(node, struct question, node));
+        question_free(LIST_OWNER(node, struct question, node));
     state_forget(registrar, NULL);
     state_fini(&registrar->state);
     buf_fini(&registrar->good);
@@ -181,13 +187,13 @@ static void resume_pair(struct host_queue *queue, const char *key, const char *v
     else if (strcmp(key, "+") == 0)
         host_queue_add_prefix(queue, NULL, value);
     else if (strcmp(key, "registration_grace") == 0)
-        settings_number(key, value, "", &queue->grace_ms, &text);
+        settings_number(key, value, "", &queue->terms.grace_ms, &text);
     else if (strcmp(key, "request_queue_name") == 0)
-        set_text(&queue->name, value);
+        set_text(&queue->terms.name, value);
     else if (strcmp(key, "request_queue_acl") == 0)
-        set_text(&queue->acl, value);
+        set_text(&queue->terms.acl, value);
     else if (strcmp(key, "authentication.schemes") == 0)
-        set_text(&queue->schemes, value);
+        set_text(&queue->terms.schemes, value);
 }
 
 void registrar_resume(struct registrar *registrar, struct span apps)

@@ -24,11 +24,11 @@ struct registrar_parts {
     /*
      * One answer by registrar_replied comes for each; refusals may overtake others. op=open (app=N,
      * value=NAME, uid=U, set:KEY=VALUE …, and +=PREFIX for each) makes or changes an app as a
-     * whole; op=close (app=N); op=set, listen, unlisten (app=N, key, value, place) as a running app
-     * asks. op=state (value=TEXT): all that the host remembers (share/state.h) shall be as in this
-     * text. op=flush: what waits for the logs is written. op=servicestate (view, verbose, and
-     * process="SESSION PID UID APP" for each app of an attached process, and url= for each that
-     * it has brought): ok=DOCUMENT.
+     * whole, with guest=1 its prefixes alone; op=close (app=N); op=set, listen, unlisten (app=N,
+     * key, value, place) as a running app asks. op=state (value=TEXT): all that the host remembers
+     * (share/state.h) shall be as in this text. op=flush: what waits for the logs is written.
+     * op=servicestate (view, verbose, and process="SESSION PID UID APP" for each app of an attached
+     * process, and url= for each that it has brought): ok=DOCUMENT.
      */
     void (*ask)(void *owner, unsigned number, struct span pairs);
 

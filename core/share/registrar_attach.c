@@ -16,6 +16,9 @@
 
 #define GRACE_MS 120000 /* of a program that does not say (registration_grace) */
 
+#define QUEUE_NAME "request_queue_name"
+#define QUEUE_ACL  "request_queue_acl"
+
 /* ---- who may register what ---- */
 
 static bool is_local_http(const struct url_prefix *prefix)
@@ -48,6 +51,14 @@ static int may_register(const struct program *program, const struct url_prefix *
                    "%.300s: user %u may not register it: nobody has reserved it, and then root "
                    "alone may, but for http://localhost above port 1024",
                    prefix->text, (unsigned)uid);
+}
+
+/* Nothing of it stays: what it has made is closed, what was taken over waits for its next owner. */
+static void withdraw(struct program *program)
+{
+    for (unsigned i = 0; i < program->app_count; i++)
+        host_queue_leave(&program->members[i], !program->members[i].is_maker);
+    program->app_count = 0;
 }
 
 void attach_end(struct program *program, bool keep)
@@ -159,15 +170,16 @@ static bool same_text(const char *a, const char *b)
     return strcmp(a ? a : "", b ? b : "") == 0;
 }
 
-/* Who attaches to a queue that is served has its schemes (reference section 3.2). */
-static int check_schemes(const struct host_queue *queue, const char *schemes, struct err_text *text)
+/* Who attaches to a queue has its schemes (reference section 3.2). */
+static int check_schemes(const struct queue_terms *terms, const char *schemes,
+                         struct err_text *text)
 {
-    if (list_empty(&queue->members) || same_text(queue->schemes, schemes))
+    if (same_text(terms->schemes, schemes))
         return 0;
     return err_set(
         text, EXIT_OPTION, ERR_STATE,
         "request queue \"%.260s\": authentication.schemes=%.100s: who made it has \"%.100s\"",
-        queue->name, schemes ? schemes : "", queue->schemes ? queue->schemes : "");
+        terms->name, schemes ? schemes : "", terms->schemes ? terms->schemes : "");
 }
 
 /* A queue of this name is there. */
@@ -175,16 +187,20 @@ static int judge_named(const struct program *program, unsigned number, enum mode
                        const struct host_queue *queue, struct err_text *text)
 {
     bool is_ours = is_orphan_of(queue, program);
+    const char *name = queue->terms.name;
 
     if (mode == MODE_CREATE && !is_ours)
         return err_set(text, EXIT_PORT_IN_USE, ERR_EXISTS,
-                       "there is a request queue \"%.260s\" already", queue->name);
+                       "there is a request queue \"%.260s\" already", name);
     if (!host_queue_lets_in(queue, &program->caller))
         return err_set(text, EXIT_PERMISSION, ERR_PERMISSION,
                        "request queue \"%.260s\": user %u may not attach to it (request_queue_acl)",
-                       queue->name, (unsigned)program->caller.uid);
-    return check_schemes(
-        queue, find(buf_span(&program->wish), number, "set:authentication.schemes"), text);
+                       name, (unsigned)program->caller.uid);
+    return is_ours
+               ? 0
+               : check_schemes(&queue->terms,
+                               find(buf_span(&program->wish), number, "set:authentication.schemes"),
+                               text);
 }
 
 /* The queue that this app is to serve, a fresh place if need be; NULL and why. */
@@ -192,7 +208,7 @@ static struct host_queue *choose(struct program *program, struct quota *quota, u
                                  struct err_text *text)
 {
     struct span wish = buf_span(&program->wish);
-    const char *name = find(wish, number, "set:request_queue_name");
+    const char *name = find(wish, number, "set:" QUEUE_NAME);
     enum mode mode = mode_of(wish, number);
     struct host_queue *queue = name && name[0] ? host_queue_find(program->registrar, name) : NULL;
 
@@ -229,17 +245,47 @@ static char *text_of(struct span wish, unsigned number, const char *key)
     return text && text[0] ? mem_strdup(text) : NULL;
 }
 
-/* What the queue is called and who may attach is said by who makes it. */
-static void name_queue(struct host_queue *queue, struct program *program, unsigned number)
+static struct queue_terms terms_wished(struct span wish, unsigned number)
 {
-    struct span wish = buf_span(&program->wish);
+    return (struct queue_terms){
+        .name = text_of(wish, number, "set:" QUEUE_NAME),
+        .acl = text_of(wish, number, "set:" QUEUE_ACL),
+        .schemes = text_of(wish, number, "set:authentication.schemes"),
+        .grace_ms = number_of(wish, number, "registration_grace", GRACE_MS),
+    };
+}
 
-    mem_free(queue->name);
-    mem_free(queue->acl);
-    queue->name = text_of(wish, number, "set:request_queue_name");
-    queue->acl = text_of(wish, number, "set:request_queue_acl");
-    queue->uid = program->caller.uid;
-    queue->is_open = true;
+/* The terms of the queue when the master has answered all that it was asked. */
+static const struct queue_terms *terms_to_be(const struct host_queue *queue)
+{
+    struct list *questions = &queue->registrar->questions;
+
+    for (struct list *node = questions->prev; node != questions; node = node->prev) {
+        const struct question *question = LIST_OWNER(node, struct question, node);
+
+        if (question->kind == QUESTION_OPEN && !question->is_guest &&
+            question->place == host_queue_place(queue) && question->generation == queue->generation)
+            return &question->terms;
+    }
+    return &queue->terms;
+}
+
+/* What the queue is called and who may attach is said by who makes it, or finds it left behind
+ * (reference section 3.2). */
+static struct queue_terms terms_of(const struct member *member)
+{
+    const struct host_queue *queue = member->queue;
+    struct queue_terms terms = terms_wished(buf_span(&member->program->wish), member->number), now;
+
+    if (member->is_alone)
+        return terms;
+    queue_terms_copy(&now, terms_to_be(queue));
+    mem_free(now.schemes);
+    now.schemes = terms.schemes;
+    now.grace_ms = terms.grace_ms;
+    terms.schemes = NULL;
+    queue_terms_fini(&terms);
+    return now;
 }
 
 /* Those of other members stay, which the wish does not name. */
@@ -265,62 +311,97 @@ static void add_others(const struct host_queue *queue, struct buf *pairs)
     buf_fini(&named);
 }
 
+/* Not one of those that the terms have. */
+static bool is_own_setting(const char *key)
+{
+    return strcmp(key, "set:" QUEUE_NAME) != 0 && strcmp(key, "set:" QUEUE_ACL) != 0;
+}
+
+/* What an owner wants of the queue, apart from its prefixes. */
+static void add_settings(const struct member *member, const struct queue_terms *terms,
+                         struct buf *pairs)
+{
+    struct span rest = buf_span(&member->program->wish);
+    const char *key, *value;
+
+    while (pairs_next(&rest, &key, &value)) {
+        const char *setting = strchr(key, ':');
+
+        if (is_of(key, member->number, "set:") && is_own_setting(setting + 1))
+            pairs_add(pairs, setting + 1, value);
+    }
+    if (terms->name)
+        pairs_add(pairs, "set:" QUEUE_NAME, terms->name);
+    if (terms->acl)
+        pairs_add(pairs, "set:" QUEUE_ACL, terms->acl);
+}
+
+static void add_prefixes(struct member *member, struct buf *pairs)
+{
+    struct span rest = buf_span(&member->program->wish);
+    const char *key, *value;
+
+    member->wished = 0;
+    while (pairs_next(&rest, &key, &value))
+        if (is_of(key, member->number, "+")) {
+            pairs_add(pairs, "+", value);
+            member->wished++;
+        }
+    if (!member->is_alone)
+        add_others(member->queue, pairs);
+}
+
 /* The queue as it is with this app; the master has the last word. */
-static void ask_open(struct member *member, bool is_alone)
+static void ask_open(struct member *member)
 {
     struct program *program = member->program;
     struct host_queue *queue = member->queue;
-    struct span wish = buf_span(&program->wish), rest = wish;
-    const char *key, *value;
+    struct question question = {.program = program,
+                                .kind = QUESTION_OPEN,
+                                .asked = program->attaches,
+                                .member = member->number,
+                                .place = host_queue_place(queue),
+                                .generation = queue->generation,
+                                .is_first = !queue->is_there,
+                                .is_guest = member->is_guest};
     struct buf pairs = {0};
 
     pairs_add(&pairs, "op", "open");
     pairs_add_number(&pairs, "app", host_queue_place(queue));
-    pairs_add(&pairs, "value", find(wish, member->number, "name"));
+    pairs_add(&pairs, "value", find(buf_span(&program->wish), member->number, "name"));
     pairs_add_number(&pairs, "uid", queue->uid);
-    member->wished = 0;
-    while (pairs_next(&rest, &key, &value)) {
-        member->wished += is_of(key, member->number, "+");
-        if (is_of(key, member->number, "set:") || is_of(key, member->number, "+"))
-            pairs_add(&pairs, strchr(key, ':') + 1, value);
+    if (member->is_guest) {
+        pairs_add(&pairs, "guest", "1");
+    } else {
+        question.terms = terms_of(member);
+        add_settings(member, &question.terms, &pairs);
     }
-    if (!is_alone)
-        add_others(queue, &pairs);
-    registrar_ask(program->registrar,
-                  &(struct question){.program = program,
-                                     .kind = QUESTION_OPEN,
-                                     .asked = program->attaches,
-                                     .member = member->number,
-                                     .place = host_queue_place(queue),
-                                     .generation = queue->generation,
-                                     .is_first = !queue->is_there},
-                  buf_span(&pairs));
+    add_prefixes(member, &pairs);
+    registrar_ask(program->registrar, &question, buf_span(&pairs));
     queue->is_there = true;
     buf_fini(&pairs);
 }
 
+/* The app serves the queue; the master is not asked yet. */
 static void join(struct program *program, unsigned number, struct host_queue *queue)
 {
     struct span wish = buf_span(&program->wish);
     struct member *member = &program->members[number];
-    bool is_alone = list_empty(&queue->members);
 
     *member = (struct member){.program = program, .number = number};
     member->column = (uint16_t)((program->number * 8 + number * 8) % TALLY_PEERS);
     member->most_running = number_of(wish, number, "max_concurrent_requests", 512);
     member->gets_credentials =
         number_of(wish, number, "authentication.forward_authorization", 0) != 0;
-    if (mode_of(wish, number) == MODE_ATTACH) {
-        host_queue_join(queue, member); /* as it is */
-        return;
+    member->is_maker = !queue->is_open;
+    member->is_guest = queue->is_open && queue->uid != program->caller.uid;
+    member->is_alone = list_empty(&queue->members) && !member->is_guest;
+    if (member->is_maker) {
+        queue->is_open = true;
+        queue->uid = program->caller.uid;
+        queue->terms = terms_wished(wish, number);
     }
-    if (is_alone)
-        name_queue(queue, program, number);
-    mem_free(queue->schemes);
-    queue->schemes = text_of(wish, number, "set:authentication.schemes");
-    queue->grace_ms = number_of(wish, number, "registration_grace", GRACE_MS);
     host_queue_join(queue, member);
-    ask_open(member, is_alone);
 }
 
 static int count_apps(struct program *program, struct err_text *text)
@@ -405,13 +486,16 @@ void attach_begin(struct program *program, const struct ipc_message *message)
         struct host_queue *queue = choose(program, &quota, i, &text);
 
         if (queue == NULL) {
-            attach_end(program, true); /* what was taken over waits on for its next owner */
+            withdraw(program);
             count = ERR_INVALID;
             break;
         }
         program->app_count = i + 1;
         join(program, i, queue);
     }
+    for (unsigned i = 0; i < program->app_count; i++)
+        if (mode_of(buf_span(&program->wish), i) != MODE_ATTACH)
+            ask_open(&program->members[i]);
     program->wished_prefixes += quota.prefixes;
     program->wished_ports += quota.ports;
     buf_fini(&program->wish);
@@ -443,11 +527,24 @@ static void keep_prefixes(struct host_queue *queue, struct member *member, struc
 static void not_opened(struct program *program, const char *wrong, struct span result)
 {
     program_refuse(program, program->attach_number, registrar_exit_code(result), wrong);
-    attach_end(program, true);
+    withdraw(program);
 }
 
-/* What the master has opened is there, whether the program still wants it or not. */
-void attach_opened(struct registrar *registrar, const struct question *question, const char *wrong,
+/* What the master has is in force here too. */
+static void keep_opened(struct host_queue *queue, struct question *question, struct span result)
+{
+    struct program *program = question->program;
+
+    queue->is_there = true;
+    if (!question->is_guest) {
+        queue_terms_fini(&queue->terms);
+        queue->terms = question->terms;
+        question->terms = (struct queue_terms){0};
+    }
+    keep_prefixes(queue, program ? &program->members[question->member] : NULL, result);
+}
+
+void attach_opened(struct registrar *registrar, struct question *question, const char *wrong,
                    struct span result)
 {
     struct program *program = question->program;
@@ -455,15 +552,15 @@ void attach_opened(struct registrar *registrar, const struct question *question,
     bool is_same = queue->is_open && queue->generation == question->generation;
 
     if (program && (program->app_count == 0 || question->asked != program->attaches))
-        program = NULL; /* another of its apps was refused, or it has given up */
+        program = question->program = NULL; /* another of its apps was refused, or it gave up */
     if (wrong && is_same && question->is_first)
-        queue->is_there = false;
+        host_queue_not_made(queue);
     if (wrong && program)
         not_opened(program, wrong, result);
     if (wrong)
         return;
     if (is_same)
-        keep_prefixes(queue, program ? &program->members[question->member] : NULL, result);
+        keep_opened(queue, question, result);
     if (program && !is_waiting(registrar, program))
         attached(program);
 }

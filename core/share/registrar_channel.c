@@ -50,6 +50,7 @@ static void connect_one(struct program *program, unsigned app, unsigned worker, 
     pairs_add_number(&to_host, "slot", slot);
     pairs_add(&to_host, "process", process);
     pairs_add_number(&to_host, "worker", worker);
+    pairs_add_number(&to_host, "uid", program->caller.uid);
     pairs_add(&to_host, "most", most);
     pairs_add_number(&to_host, "column", (member->column + worker) % TALLY_PEERS);
     pairs_add_number(&to_host, "credentials", member->gets_credentials);

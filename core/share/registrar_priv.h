@@ -18,17 +18,23 @@
 
 #define HOST_SLOTS 1024u
 
-/* A request queue of the host, which is one of its apps: whose it is, and who serves it. */
+/* What its owner says of a queue. */
+struct queue_terms {
+    char *name;    /* NULL: nobody else can attach to it */
+    char *acl;     /* who else may; NULL: nobody */
+    char *schemes; /* of authentication; NULL: none */
+    int64_t grace_ms;
+};
+
+/* A request queue of the host, which is one of its apps: whose it is, and who serves it. Others who
+ * may attach to it bring prefixes, and change nothing of it. */
 struct host_queue {
     bool is_open;        /* else the place is free */
     bool is_there;       /* the master has made it, or is asked to */
     unsigned generation; /* tells it from those that had the place before */
     uid_t uid;
-    char *name;    /* NULL: nobody else can attach to it */
-    char *acl;     /* who else may; NULL: nobody */
-    char *schemes; /* of authentication, of who made it; NULL: none */
+    struct queue_terms terms;
     struct list members;
-    int64_t grace_ms;
     struct buf prefixes; /* of all members, and of those that have gone; each ended by a NUL */
     struct loop_alarm grace;
     struct registrar *registrar;
@@ -40,6 +46,9 @@ struct member {
     struct program *program;
     struct host_queue *queue; /* NULL: it serves none */
     unsigned number;          /* of the app in its process */
+    bool is_maker;            /* of its queue, which goes when the attach is refused */
+    bool is_guest;            /* the queue is another user's */
+    bool is_alone;            /* when it came: of what was there only the place is left */
     unsigned wished;          /* prefixes that it has asked for */
     struct buf prefixes;      /* that it brought */
     int64_t most_running;
@@ -98,6 +107,8 @@ struct question {
     unsigned member; /* of an open: which app of the program's */
     unsigned place, generation; /* of the queue */
     bool is_first;              /* of an open: it makes the queue */
+    bool is_guest;              /* of an open: it only adds prefixes */
+    struct queue_terms terms;   /* of an owner's open: in force when the master agrees */
 };
 
 struct registrar {
@@ -121,7 +132,7 @@ struct registrar {
 
 /* ---- registrar.c */
 
-/* Asks the master; like is copied but for its number and place in the list. */
+/* Asks the master; like is copied but for its number and place in the list, its terms are taken. */
 void registrar_ask(struct registrar *registrar, const struct question *like, struct span pairs);
 
 /* What a program is to end with, of what the master refused. */
@@ -187,8 +198,9 @@ int attach_judge(struct program *program, struct quota *quota, const char *prefi
 /* ERR_EXISTS, and that the prefix, which is right, has another owner. */
 int attach_is_taken(const char *prefix, struct err_text *text);
 
-/* The master's answer to one of these. */
-void attach_opened(struct registrar *registrar, const struct question *question, const char *wrong,
+/* The master's answer to one of these. What it has opened is there, whether the program still wants
+ * it or not. */
+void attach_opened(struct registrar *registrar, struct question *question, const char *wrong,
                    struct span result);
 
 /* A program gives its apps up: kept for the next one, or closed. */
@@ -212,6 +224,9 @@ int quota_take(struct quota *quota, const struct url_prefix *prefix, struct err_
 
 /* ---- registrar_queue.c */
 
+void queue_terms_fini(struct queue_terms *terms);
+void queue_terms_copy(struct queue_terms *terms, const struct queue_terms *from);
+
 void host_queue_init(struct host_queue *queue, struct registrar *registrar);
 void host_queue_fini(struct host_queue *queue);
 unsigned host_queue_place(const struct host_queue *queue);
@@ -226,8 +241,9 @@ struct host_queue *host_queue_of_prefix(struct registrar *registrar, struct span
 struct host_queue *host_queue_free_place(struct registrar *registrar, const struct caller *caller,
                                          struct err_text *text);
 
-/* Whether the caller may attach to it. */
+/* Whether the caller may attach to it; whether it is the caller's, or the caller is root. */
 bool host_queue_lets_in(const struct host_queue *queue, const struct caller *caller);
+bool host_queue_obeys(const struct host_queue *queue, const struct caller *caller);
 
 /* The member serves it from now on; it leaves again: what it brought stays for the grace of the
  * queue, or goes at once. A queue that has nobody left is closed likewise. */
@@ -238,6 +254,9 @@ void host_queue_leave(struct member *member, bool keep);
 void host_queue_add_prefix(struct host_queue *queue, struct member *member, const char *prefix);
 void host_queue_drop_prefix(struct host_queue *queue, const char *prefix);
 bool prefixes_have(const struct buf *prefixes, struct span prefix);
+
+/* The master has not made it: it goes, unless somebody serves it who may still have it made. */
+void host_queue_not_made(struct host_queue *queue);
 
 /* After new prefixes: whether its grace goes on. */
 void host_queue_is_whole(struct host_queue *queue);

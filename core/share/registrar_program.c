@@ -93,22 +93,37 @@ static int judge_listen(struct program *program, const char *prefix, struct err_
     return code;
 }
 
+/* A guest of another user's queue adds to it, and takes nothing away. */
+static int judge_owner(const struct member *member, const struct wanted *wanted,
+                       struct err_text *text)
+{
+    const struct host_queue *queue = member->queue;
+    const struct caller *caller = &member->program->caller;
+
+    if (host_queue_obeys(queue, caller))
+        return 0;
+    return err_set(text, EXIT_PERMISSION, ERR_PERMISSION,
+                   "%s %.300s: user %u may not: the request queue \"%.260s\" is user %u's",
+                   wanted->op, wanted->key[0] ? wanted->key : wanted->value, (unsigned)caller->uid,
+                   queue->terms.name ? queue->terms.name : "", (unsigned)queue->uid);
+}
+
 /* The kind of question that it becomes, or an error: the master does what it is asked, for whoever
  * asks, so that all of it is judged here. */
-static int judge(struct program *program, const struct wanted *wanted, struct err_text *text)
+static int judge(const struct member *member, const struct wanted *wanted, struct err_text *text)
 {
     int code;
 
     if (strcmp(wanted->op, "set") == 0 && settings_scope(wanted->key) == SETTING_APP)
-        return QUESTION_SET;
+        return judge_owner(member, wanted, text) < 0 ? ERR_PERMISSION : QUESTION_SET;
     if (strcmp(wanted->op, "set") == 0)
         return err_set(text, EXIT_OPTION, ERR_PERMISSION, "%.80s is no setting of an app",
                        wanted->key);
     if (strcmp(wanted->op, "unlisten") == 0)
-        return QUESTION_UNLISTEN;
+        return judge_owner(member, wanted, text) < 0 ? ERR_PERMISSION : QUESTION_UNLISTEN;
     if (strcmp(wanted->op, "listen") != 0)
         return err_set(text, EXIT_USAGE_ERROR, ERR_INVALID, "no such change: %.40s", wanted->op);
-    code = judge_listen(program, wanted->value, text);
+    code = judge_listen(member->program, wanted->value, text);
     return code < 0 ? code : QUESTION_LISTEN;
 }
 
@@ -150,7 +165,7 @@ static void change(struct program *program, const struct ipc_message *message)
     else if (program->questions == CONTROL_QUESTIONS)
         kind = err_set(&why, EXIT_USAGE_ERROR, ERR_LIMIT, "too many changes at once");
     else
-        kind = judge(program, &wanted, &why);
+        kind = judge(&program->members[number], &wanted, &why);
     if (kind < 0)
         program_refuse(program, message->value, why.exit_code, why.text);
     else
@@ -305,6 +320,8 @@ static void identify(struct caller *caller, int fd, const struct ucred *who)
     caller->group_count = 1;
     if (getsockopt(fd, SOL_SOCKET, SO_PEERGROUPS, caller->groups + 1, &len) == 0)
         caller->group_count += (unsigned)(len / sizeof(gid_t));
+    else
+        caller->has_more_groups = true;
 }
 
 void program_accept(void *owner, int fd, const struct net_addr *peer)

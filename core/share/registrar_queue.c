@@ -11,6 +11,31 @@
 #include "base/mem.h"
 #include "server/settings.h"
 
+/* ---- what its owner says ---- */
+
+void queue_terms_fini(struct queue_terms *terms)
+{
+    mem_free(terms->name);
+    mem_free(terms->acl);
+    mem_free(terms->schemes);
+    *terms = (struct queue_terms){0};
+}
+
+static char *copy_of(const char *text)
+{
+    return text ? mem_strdup(text) : NULL;
+}
+
+void queue_terms_copy(struct queue_terms *terms, const struct queue_terms *from)
+{
+    *terms = (struct queue_terms){
+        .name = copy_of(from->name),
+        .acl = copy_of(from->acl),
+        .schemes = copy_of(from->schemes),
+        .grace_ms = from->grace_ms,
+    };
+}
+
 /* ---- prefixes ---- */
 
 bool prefixes_have(const struct buf *prefixes, struct span prefix)
@@ -95,11 +120,8 @@ static void drop_left_behind(struct host_queue *queue)
 
 static void empty(struct host_queue *queue)
 {
-    mem_free(queue->name);
-    mem_free(queue->acl);
-    mem_free(queue->schemes);
+    queue_terms_fini(&queue->terms);
     buf_fini(&queue->prefixes);
-    queue->name = queue->acl = queue->schemes = NULL;
     queue->is_open = queue->is_there = false;
     queue->generation++;
 }
@@ -126,11 +148,18 @@ static void on_grace_over(struct loop_alarm *alarm)
     close_queue(queue);
 }
 
+void host_queue_not_made(struct host_queue *queue)
+{
+    queue->is_there = false;
+    if (list_empty(&queue->members))
+        close_queue(queue);
+}
+
 void host_queue_wait(struct host_queue *queue)
 {
-    if (queue->grace_ms != SETTING_OFF)
+    if (queue->terms.grace_ms != SETTING_OFF)
         loop_alarm_start(queue->registrar->parts.loop, &queue->grace,
-                         (double)queue->grace_ms / 1000);
+                         (double)queue->terms.grace_ms / 1000);
 }
 
 /* ---- who serves it ---- */
@@ -170,8 +199,13 @@ void host_queue_leave(struct member *member, bool keep)
 
 bool host_queue_lets_in(const struct host_queue *queue, const struct caller *caller)
 {
-    return caller->uid == queue->uid || caller->uid == 0 ||
-           (queue->acl && principals_allow(queue->acl, caller));
+    return host_queue_obeys(queue, caller) ||
+           (queue->terms.acl && principals_allow(queue->terms.acl, caller));
+}
+
+bool host_queue_obeys(const struct host_queue *queue, const struct caller *caller)
+{
+    return caller->uid == queue->uid || caller->uid == 0;
 }
 
 /* ---- finding one ---- */
@@ -181,7 +215,7 @@ struct host_queue *host_queue_find(struct registrar *registrar, const char *name
     for (unsigned i = 0; i < TALLY_APPS; i++) {
         struct host_queue *queue = &registrar->queues[i];
 
-        if (queue->is_open && queue->name && strcmp(queue->name, name) == 0)
+        if (queue->is_open && queue->terms.name && strcmp(queue->terms.name, name) == 0)
             return queue;
     }
     return NULL;

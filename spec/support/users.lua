@@ -37,14 +37,16 @@ function users.as(user)
   return words
 end
 
---- Starts an app of this user: it answers every request below its prefixes with name.
--- options: prefixes, words (of the command line), ready = false.
+--- Starts an app of this user: it answers every request below its prefixes with name, unless text
+-- makes other handlers.
+-- options: prefixes, words (of the command line), text, ready = false.
 function Users:app(user, name, options)
   self.count = self.count + 1
   local path = self.dir:write(("app%d.lua"):format(self.count), ([[
 local app = require("moonquay").app({ url_prefixes = { "%s" } })
-app:get("/*rest", function() return "%s" end)
-return app]]):format(table.concat(options.prefixes, '", "'), name))
+%s
+return app]]):format(table.concat(options.prefixes, '", "'), options.text or
+    ('app:get("/*rest", function() return "%s" end)'):format(name)))
   sys.chmod(path, "0644")
   local own = ("%s/run%d"):format(self.dir.path, self.count)
   run(("install -d -m 700 -o %d -g %d %s"):format(user.uid, user.gid or user.uid, own))

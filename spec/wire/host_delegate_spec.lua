@@ -83,7 +83,7 @@ end)]], queue("front"))
   end)
 
   it("hands its content on, also what the host has passed on already", function()
-    for _, size in ipairs({ 0, 1, 1000, 60000 }) do
+    for _, size in ipairs({ 0, 1, 1000, 60000, 65535, 65536, 66000, 200000 }) do
       assert.equal("back got " .. size, post("/front/to", ("x"):rep(size)).body)
     end
   end)

@@ -200,6 +200,32 @@ if sys.geteuid() == 0 then
       assert.equal("again", waiting:response().body)
     end)
 
+    it("a guest of the first one's queue changes nothing of it and gets nothing else", function()
+      local words = { "--set", "request_queue_name=shop", "--set",
+        "request_queue_acl=user:#" .. B.uid, "--set", "request_queue_mode=create_or_attach" }
+      local a = all:app(A, "a", { prefixes = { url("/x/") }, words = words })
+      all:app(A, "private", { prefixes = { url("/p/") },
+        words = { "--set", "request_queue_name=private" } })
+      local guest = { prefixes = { url("/y/") }, words = { "--set", "request_queue_name=shop",
+        "--set", "request_queue_mode=create_or_attach", "--set", "enabled=false" }, text = [[
+local core = require("moonquay.core")
+app:get("/*rest", function(req)
+  local ok, err = req:delegate("private")
+  local set, why = pcall(function() app.settings.max_connections = 1 end)
+  return ok and "private" or ("%s, %s"):format(err.code, set and "set" or
+    tostring(why):match("user %d+ may not"))
+end)]] }
+      all:app(B, "guest", guest)
+      kill(a)
+      -- The guest alone is there, and serves what the first one has left.
+      assert.equal("permission, user 12346 may not", answer(port, "/x/1"))
+      assert.equal("permission, user 12346 may not", answer(port, "/y/1"))
+      refused(try(B, "/x/", { "--set", "request_queue_name=mine" }), 69,
+        "another app has this prefix")
+      all:app(A, "again", { prefixes = { url("/x/") }, words = words })
+      assert.equal("private", answer(port, "/p/1"))
+    end)
+
     it("who belongs to a group by any of its groups may register what is the group's", function()
       reserve(host, url("/group/"), "group=#7777")
       refused(try(A, "/group/"), 77, "is reserved for group:#7777")

@@ -124,8 +124,11 @@ describe("registrar", function()
     local reply = program:heard()
     assert.equal("the port is in use", value_of(reply.pairs, "wrong"))
     assert.equal("69", value_of(reply.pairs, "code"))
-    -- What was registered waits for its owner as if he had left, and he may try again.
-    assert.equal(0, #agree())
+    asked = agree()
+    assert.equal(1, #asked)
+    assert.same({ "close", "0" },
+      { value_of(asked[1].pairs, "op"), value_of(asked[1].pairs, "app") })
+    -- Nothing of it is left, and it may try again.
     reply = attach(program, { { "http://localhost:5001/" } })
     assert.is_nil(value_of(reply.pairs, "wrong"))
   end)
@@ -180,6 +183,23 @@ describe("registrar", function()
     assert.is_nil(value_of(reply.pairs, "wrong"))
   end)
 
+  it("closes an app that the master has refused when its process has left already", function()
+    open()
+    local program = registrar:program()
+    program:say(ATTACH, 7, wish({ { "http://localhost:5001/",
+      settings = { registration_grace = "off", request_queue_name = "shop" } } }))
+    registrar:turn()
+    local asked = registrar:asked()
+    program:leave()
+    registrar:turn()
+    registrar:reply(asked[1].number, "the port is in use", "code\0" .. "69\0")
+    registrar:turn()
+    assert.equal(0, #agree())
+    local reply = attach(registrar:program(), { { "http://localhost:5002/",
+      settings = { request_queue_name = "shop" } } })
+    assert.is_nil(value_of(reply.pairs, "wrong"))
+  end)
+
   describe("when a process ends", function()
     it("keeps its apps, and gives them to the next of its user", function()
       open()
@@ -208,6 +228,30 @@ describe("registrar", function()
         assert.equal("69", value_of(reply.pairs, "code"))
       end)
     end
+
+    it("keeps what was in force when its next one is refused", function()
+      open()
+      local settings = { request_queue_name = "shop", request_queue_mode = "create_or_attach",
+        request_queue_acl = "user:#7" }
+      local app = { "http://localhost:5001/", settings = settings }
+      local first = registrar:program()
+      attach(first, { app })
+      first:leave()
+      registrar:turn()
+      local second = registrar:program()
+      settings.request_queue_acl, settings["authentication.schemes"] = "user:#8", "basic"
+      second:say(ATTACH, 8, wish({ app }))
+      registrar:turn()
+      local asked = registrar:asked()
+      assert.equal("user:#8", value_of(asked[1].pairs, "set:request_queue_acl"))
+      registrar:reply(asked[1].number, "the port is in use")
+      registrar:turn()
+      assert.equal("the port is in use", value_of(second:heard().pairs, "wrong"))
+      -- Whoever serves it next has what the master still has.
+      local reply = attach(registrar:program(US == 0 and 7 or nil), { { settings = {
+        request_queue_name = "shop", request_queue_mode = "attach" } } })
+      assert.is_nil(value_of(reply.pairs, "wrong"))
+    end)
 
     it("closes its apps when nobody has come back in registration_grace", function()
       open()
@@ -396,6 +440,14 @@ describe("registrar", function()
         value_of(channels[2].pairs, "process"))
     end)
 
+    it("are called as their maker says, and let in whom it says", function()
+      join(registrar:program(), "create", { URL }, { request_queue_acl = "user:#7" })
+      local _, asked = join(registrar:program(), "create_or_attach", { OTHER },
+        { request_queue_acl = "user:#8" })
+      assert.same({ "user:#7" }, values_of(asked[1].pairs, "set:request_queue_acl"))
+      assert.same({ "shop" }, values_of(asked[1].pairs, "set:request_queue_name"))
+    end)
+
     it("keep their prefixes from other queues", function()
       join(registrar:program(), "create_or_attach", { URL })
       local reply = attach(registrar:program(), { { URL } })
@@ -436,6 +488,76 @@ describe("registrar", function()
             assert.truthy(wrong:find(("user %d may not attach"):format(uid), 1, true))
           end
         end
+      end)
+
+      it("refuse everybody when the list excludes who cannot be known", function()
+        open(US + 1)
+        join(registrar:program(STRANGER), "create_or_attach", { URL },
+          { request_queue_acl = "user:#7, -group:there-is-no-such-group" })
+        assert.truthy((join(registrar:program(7), "attach", {})))
+      end)
+
+      describe("of another user that lets us in", function()
+        local GUEST, THIRD = 7, 9
+        local owner
+
+        local function come(uid, prefixes, settings)
+          return join(registrar:program(uid), "create_or_attach", prefixes, settings)
+        end
+
+        before_each(function()
+          open(US + 1)
+          owner = registrar:program(STRANGER)
+          join(owner, "create_or_attach", { URL }, { request_queue_acl = "user:#" .. GUEST,
+            registration_grace = "off" })
+        end)
+
+        for _, is_there in ipairs({ true, false }) do
+          local when = is_there and "while it is served" or "when it is left behind"
+
+          it("get our prefixes and nothing else, " .. when, function()
+            if not is_there then
+              owner:leave()
+              registrar:turn()
+            end
+            local wrong, asked, reply = come(GUEST, { OTHER },
+              { request_queue_acl = "user:#" .. THIRD, max_connections = "5" })
+            assert.is_nil(wrong)
+            assert.same({ { "op", "open" }, { "app", "0" }, { "value", "app.lua" },
+              { "uid", tostring(STRANGER) }, { "guest", "1" }, { "+", OTHER }, { "+", URL } },
+              asked[1].pairs)
+            assert.same({ OTHER }, values_of(reply.pairs, "0:+"))
+            assert.truthy((come(THIRD, {})))
+            assert.truthy(come(THIRD, { URL }):find("user 9 may not attach", 1, true))
+            reply = attach(registrar:program(THIRD), { { URL } })
+            assert.truthy(value_of(reply.pairs, "wrong"):find("another app has this prefix", 1,
+              true))
+            wrong, asked = come(STRANGER, { URL }, { request_queue_acl = "user:#" .. GUEST })
+            assert.is_nil(wrong)
+            assert.same({ tostring(STRANGER) }, values_of(asked[1].pairs, "uid"))
+          end)
+        end
+
+        it("let us add, and neither change nor take away", function()
+          local guest = registrar:program(GUEST)
+          join(guest, "create_or_attach", { OTHER })
+          for _, change in ipairs({ { "unlisten", "", URL }, { "unlisten", "", OTHER },
+            { "set", "enabled", "false" }, { "set", "request_queue_limit", "1" } }) do
+            guest:say(ASK, 9, text_of({ { "app", "0" }, { "op", change[1] }, { "key", change[2] },
+              { "value", change[3] } }))
+            registrar:turn()
+            local reply = guest:heard()
+            assert.equal(('%s %s: user 7 may not: the request queue "shop" is user 12345\'s')
+              :format(change[1], change[2] ~= "" and change[2] or change[3]),
+              value_of(reply.pairs, "wrong"))
+            assert.equal("77", value_of(reply.pairs, "code"))
+            assert.same({}, registrar:asked())
+          end
+          guest:say(ASK, 9, text_of({ { "app", "0" }, { "op", "listen" }, { "key", "" },
+            { "value", "http://localhost:5003/" } }))
+          registrar:turn()
+          assert.equal(1, #registrar:asked())
+        end)
       end)
     end
   end)
@@ -929,6 +1051,21 @@ describe("registrar", function()
       assert.equal("69", code)
       assert.is_nil(value_of(attach(registrar:program(STRANGER + 1),
         { { "http://localhost:7000/" } }).pairs, "wrong"))
+    end)
+  end
+
+  if US == 0 then
+    it("registers nothing of an attach of which it refuses a part", function()
+      open(US + 1)
+      local program = registrar:program(STRANGER)
+      local reply = attach(program, { { "http://localhost:5001/x/",
+        settings = { registration_grace = "off" } }, { "http://+:80/y/" } })
+      assert.equal("77", value_of(reply.pairs, "code"))
+      assert.same({}, registrar:asked())
+      reply = attach(registrar:program(STRANGER + 1), { { "http://localhost:5001/x/" } })
+      assert.is_nil(value_of(reply.pairs, "wrong"))
+      reply = attach(program, { { "http://localhost:5002/" } })
+      assert.is_nil(value_of(reply.pairs, "wrong"))
     end)
   end
 
