@@ -97,14 +97,20 @@ int apps_init(struct apps *apps, const struct options *options, struct err_text 
     return settle(apps, &apps->settings, SPAN_NONE, text);
 }
 
+void served_app_fini(struct served_app *app)
+{
+    settings_fini(&app->settings);
+    if (app->is_attached)
+        mem_free((char *)(uintptr_t)app->path);
+    buf_fini(&app->kept);
+    *app = (struct served_app){.index = app->index};
+}
+
 void apps_fini(struct apps *apps)
 {
     settings_fini(&apps->settings);
-    for (unsigned i = 0; i < apps->count; i++) {
-        settings_fini(&apps->at[i].settings);
-        if (apps->at[i].is_attached)
-            mem_free((char *)(uintptr_t)apps->at[i].path);
-    }
+    for (unsigned i = 0; i < apps->count; i++)
+        served_app_fini(&apps->at[i]);
     prefix_table_free(apps->prefixes);
     apps->prefixes = NULL;
 }
@@ -477,6 +483,8 @@ void apps_add_app(const struct served_app *app, struct buf *pairs)
         snprintf(uid, sizeof(uid), "%u", (unsigned)app->uid);
         apps_add_pair(pairs, scope, IPC_OPEN_APP, app->path);
         apps_add_pair(pairs, scope, IPC_APP_OWNER, uid);
+        if (buf_len(&app->kept) > 0)
+            apps_add_pair(pairs, scope, IPC_APP_HOSTED, "1");
     }
     settings_each(add_setting_of_scope, &telling);
 }

@@ -23,6 +23,8 @@ struct served_app {
     bool is_open;     /* else its place is free */
     bool is_attached; /* of a host: it came with a program, and path is ours */
     uid_t uid;        /* whose program */
+    struct buf kept;  /* prefixes that the setting apps names, each ended by a NUL: they are its
+                       * user's whoever serves them or not; empty: it has none there */
     bool inherits_header_wait, inherits_idle; /* these timeouts, from the server */
 };
 
@@ -41,6 +43,9 @@ struct apps {
 /* Takes the apps' names and the settings that are known before any is loaded. 0 or the error. */
 int apps_init(struct apps *apps, const struct options *options, struct err_text *text);
 void apps_fini(struct apps *apps);
+
+/* Leaves its place free. */
+void served_app_fini(struct served_app *app);
 
 /*
  * The apps are loaded: asked are the pairs "N:KEY" that they set themselves, each followed by

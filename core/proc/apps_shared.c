@@ -176,6 +176,24 @@ static void use_wish(struct apps *apps, struct served_app *app, struct settings 
     app->is_open = app->is_attached = true;
 }
 
+static bool is_kept(const struct served_app *app, const struct url_prefix *prefix)
+{
+    struct span rest = buf_span(&app->kept);
+
+    for (; rest.len > 0; rest = span_skip(rest, strlen(rest.at) + 1))
+        if (strcmp(rest.at, prefix->text) == 0)
+            return true;
+    return false;
+}
+
+/* Of the configuration: what whoever serves it does not give up. */
+static void keep(struct served_app *app, const struct own_prefixes *wished)
+{
+    buf_fini(&app->kept);
+    for (size_t i = 0; i < wished->count; i++)
+        buf_append(&app->kept, span_of(wished->at[i].text, strlen(wished->at[i].text) + 1));
+}
+
 int apps_attach(struct apps *apps, unsigned index, struct span wish, struct endpoints *endpoints,
                 struct buf *change, struct buf *reply, struct err_text *text)
 {
@@ -205,14 +223,19 @@ int apps_attach(struct apps *apps, unsigned index, struct span wish, struct endp
         use_wish(apps, app, settings, wish);
         apps_add_app(app, change);
     }
+    if (pairs_find(wish, IPC_APP_HOSTED))
+        keep(app, &wished);
     for (size_t i = 0; i < before.count; i++)
-        if (!has(&wished, &before.at[i]))
+        if (!has(&wished, &before.at[i]) && !is_kept(app, &before.at[i]))
             drop(apps, app, endpoints, &before.at[i], change);
     for (size_t i = 0; i < wished.count; i++) {
         if (!has(&before, &wished.at[i]))
             apps_add_prefix(change, &wished.at[i], app);
         pairs_add(reply, "+", wished.at[i].text);
     }
+    for (size_t i = 0; i < before.count; i++)
+        if (!has(&wished, &before.at[i]) && is_kept(app, &before.at[i]))
+            pairs_add(reply, "+", before.at[i].text);
     own_fini(&before);
     own_fini(&wished);
     return 0;
@@ -229,9 +252,7 @@ void apps_detach(struct apps *apps, unsigned index, struct endpoints *endpoints,
     own_fini(&own);
     snprintf(scope, sizeof(scope), "%u:", index);
     apps_add_pair(change, scope, IPC_CLOSE_APP, "1");
-    settings_fini(&app->settings);
-    mem_free((char *)(uintptr_t)app->path);
-    *app = (struct served_app){.index = index};
+    served_app_fini(app);
 }
 
 struct search {

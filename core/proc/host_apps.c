@@ -1,34 +1,31 @@
 /*
- * An app on demand is there before its process: its place, prefixes and queue are made at the
- * start, as if a process of its user had left them behind and nobody ever forgot them. Its process
- * then takes them over like any other, and leaves them behind again.
+ * An app whose prefixes the configuration names is there before its process: its place, prefixes
+ * and queue are made at the start, as if a process of its user had left them behind and nobody ever
+ * forgot them. Its process then takes them over like any other, and leaves them behind again.
  */
 #include "proc/host_apps.h"
 
 #include <errno.h>
-#include <grp.h>
-#include <limits.h>
-#include <linux/close_range.h>
 #include <pwd.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/log.h"
 #include "base/mem.h"
-#include "proc/child.h"
+#include "proc/host_launch.h"
 #include "proc/master_priv.h"
+#include "proc/takeover.h"
+#include "proc/worker_ipc.h"
 #include "server/hosted_app.h"
 
 #define EARLY_MS       10000 /* an end sooner than this counts as one of a row */
 #define PAUSE_FIRST_MS 100
 #define PAUSE_MOST_MS  10000
 #define LOOK_MOST_MS   5000 /* how often it is asked whether it has something to do */
-#define WORDS_MOST     (16 + 2 * (HOSTED_APP_SETTINGS + 4))
 
 enum hosted_state { HOSTED_RESTS, HOSTED_RUNS, HOSTED_STOPS };
 
@@ -36,8 +33,7 @@ struct hosted {
     struct host_apps *all;
     struct hosted_app app;
     struct passwd user; /* its texts are ours */
-    bool changes_user;
-    unsigned place; /* on demand: of its queue */
+    unsigned place;     /* of its queue; TALLY_APPS: only the app knows its prefixes */
     enum hosted_state state;
     bool is_wanted; /* once it has ended */
     bool pauses;    /* before it is started again */
@@ -45,7 +41,7 @@ struct hosted {
     int64_t started_ms;
     unsigned early_ends; /* in a row */
     struct loop_alarm again, look;
-    uint64_t requests; /* when it was looked at last */
+    uint64_t requests; /* that had come when it was looked at last */
     int64_t busy_ms;   /* when it last had something to do */
 };
 
@@ -56,91 +52,6 @@ struct host_apps {
 };
 
 /* ---- starting a process */
-
-/* The command line of its process, for exec. */
-struct launch {
-    const struct hosted *hosted;
-    const char *socket;
-    char *words[WORDS_MOST + 1];
-    unsigned count;
-    struct buf prefixes;
-};
-
-static void add_word(struct launch *launch, const char *word)
-{
-    CHECK(launch->count < WORDS_MOST);
-    launch->words[launch->count++] = (char *)(uintptr_t)word;
-    launch->words[launch->count] = NULL;
-}
-
-static void add_setting(struct launch *launch, const char *pair)
-{
-    add_word(launch, "--set");
-    add_word(launch, pair);
-}
-
-static void compose(struct launch *launch)
-{
-    const struct hosted_app *app = &launch->hosted->app;
-
-    add_word(launch, "moonquay");
-    add_word(launch, "serve");
-    add_word(launch, "--share");
-    add_word(launch, "--no-dev");
-    for (unsigned i = 0; i < HOSTED_APP_SETTINGS && app->set[i][0]; i++)
-        add_setting(launch, app->set[i]);
-    if (hosted_app_on_demand(app))
-        add_setting(launch, "registration_grace=off");
-    buf_append(&launch->prefixes, SPAN("url_prefixes="));
-    for (unsigned i = 0; i < HOSTED_APP_PREFIXES && app->prefix[i][0]; i++)
-        buf_printf(&launch->prefixes, "%s%s", i ? "," : "", app->prefix[i]);
-    buf_append(&launch->prefixes, SPAN("\0"));
-    if (app->prefix[0][0])
-        add_setting(launch, buf_span(&launch->prefixes).at);
-    if (app->workers[0]) {
-        add_word(launch, "--workers");
-        add_word(launch, app->workers);
-    }
-    add_word(launch, "--");
-    add_word(launch, app->file);
-}
-
-static void become_user(const struct hosted *hosted)
-{
-    const struct passwd *user = &hosted->user;
-
-    if (hosted->changes_user && (initgroups(user->pw_name, user->pw_gid) < 0 ||
-                                 setresgid(user->pw_gid, user->pw_gid, user->pw_gid) < 0 ||
-                                 setresuid(user->pw_uid, user->pw_uid, user->pw_uid) < 0))
-        _exit(EXIT_PERMISSION);
-    setenv("HOME", user->pw_dir, 1);
-    setenv("USER", user->pw_name, 1);
-    setenv("LOGNAME", user->pw_name, 1);
-}
-
-/* The environment is ours but for what is about us, and for the user. */
-static void become_app(const void *arg)
-{
-    static const char *const ours[] = {"MOONQUAY_URLS", "MOONQUAY_CONFIG", "XDG_RUNTIME_DIR",
-                                       "STATE_DIRECTORY"};
-    const struct launch *launch = arg;
-    char dir[HOSTED_APP_TEXT];
-
-    for (size_t i = 0; i < sizeof(ours) / sizeof(ours[0]); i++)
-        unsetenv(ours[i]);
-    setenv("MOONQUAY_HOST", launch->socket, 1);
-    become_user(launch->hosted);
-    snprintf(dir, sizeof(dir), "%.*s",
-             (int)(strrchr(launch->hosted->app.file, '/') - launch->hosted->app.file),
-             launch->hosted->app.file);
-    if (chdir(dir[0] ? dir : "/") < 0 || prctl(PR_SET_PDEATHSIG, SIGTERM) < 0)
-        fprintf(stderr, "moonquay: %s: %s\n", dir, strerror(errno)); /* the app will say more */
-    close_range(STDERR_FILENO + 1, ~0U, 0);
-    child_unblock();
-    execv("/proc/self/exe", launch->words);
-    fprintf(stderr, "moonquay: cannot start an app: %s\n", strerror(errno));
-    _exit(EXIT_INTERNAL);
-}
 
 static int64_t pause_ms(const struct hosted *hosted)
 {
@@ -166,16 +77,29 @@ static void look_later(struct hosted *hosted)
                          (double)(ms < LOOK_MOST_MS ? ms : LOOK_MOST_MS) / 1000);
 }
 
+/* Those that ever came for it. */
+static uint64_t requests_of(const struct hosted *hosted)
+{
+    return hosted->place < TALLY_APPS
+               ? tally_app_counter_sum(hosted->all->master->tally, hosted->place, APP_REQUESTS)
+               : 0;
+}
+
+static bool has_requests(const struct hosted *hosted)
+{
+    struct tally *tally = hosted->all->master->tally;
+
+    return hosted->place < TALLY_APPS &&
+           (tally_app_gauge_sum(tally, hosted->place, APP_RUNNING) > 0 ||
+            tally_app_gauge_sum(tally, hosted->place, APP_QUEUED) > 0);
+}
+
 static void start(struct hosted *hosted)
 {
     struct master *master = hosted->all->master;
-    struct launch launch = {.hosted = hosted, .socket = master->host.path};
-
     if (hosted->state != HOSTED_RESTS || master->state == MASTER_STOPPING)
         return;
-    compose(&launch);
-    hosted->pid = child_fork(become_app, &launch);
-    buf_fini(&launch.prefixes);
+    hosted->pid = host_launch(&hosted->app, &hosted->user, master->host.path);
     if (hosted->pid < 0) {
         hosted->pid = 0;
         log_event(LOG_ERROR, "spawn_failed", "%s: %s", hosted->app.file, strerror(errno));
@@ -186,6 +110,7 @@ static void start(struct hosted *hosted)
     hosted->state = HOSTED_RUNS;
     hosted->is_wanted = false;
     hosted->started_ms = hosted->busy_ms = loop_now_ms(master->loop);
+    hosted->requests = requests_of(hosted);
     log_event(LOG_INFO, "app_started", "%s: process %d", hosted->app.file, (int)hosted->pid);
     look_later(hosted);
 }
@@ -195,7 +120,8 @@ static void on_again(struct loop_alarm *alarm)
     struct hosted *hosted = LIST_OWNER(alarm, struct hosted, again);
 
     hosted->pauses = false;
-    start(hosted);
+    if (!takeover_is_shared(hosted->all->master) || has_requests(hosted))
+        start(hosted);
 }
 
 void host_apps_start(struct master *master)
@@ -210,10 +136,12 @@ void host_apps_demand(struct master *master, unsigned app)
     for (unsigned i = 0; master->host.apps && i < master->host.apps->count; i++) {
         struct hosted *hosted = &master->host.apps->at[i];
 
-        if (!hosted_app_on_demand(&hosted->app) || hosted->place != app)
+        if (hosted->place != app)
             continue;
         hosted->is_wanted = hosted->state != HOSTED_RUNS; /* else another worker has asked before */
-        if (!hosted->pauses)
+        if (takeover_is_shared(master) && !hosted->pauses)
+            start_later(hosted); /* when the old host's process does not come to us */
+        else if (!hosted->pauses)
             start(hosted);
     }
 }
@@ -229,25 +157,14 @@ static void stop(struct hosted *hosted)
     kill(hosted->pid, SIGTERM);
 }
 
-static bool has_work(struct hosted *hosted)
-{
-    struct tally *tally = hosted->all->master->tally;
-    uint64_t requests = tally_app_counter_sum(tally, hosted->place, APP_REQUESTS);
-    bool is_busy = requests != hosted->requests ||
-                   tally_app_gauge_sum(tally, hosted->place, APP_RUNNING) > 0 ||
-                   tally_app_gauge_sum(tally, hosted->place, APP_QUEUED) > 0;
-
-    hosted->requests = requests;
-    return is_busy;
-}
-
 static void on_look(struct loop_alarm *alarm)
 {
     struct hosted *hosted = LIST_OWNER(alarm, struct hosted, look);
     int64_t now_ms = loop_now_ms(hosted->all->master->loop);
 
-    if (has_work(hosted))
+    if (has_requests(hosted) || requests_of(hosted) != hosted->requests)
         hosted->busy_ms = now_ms;
+    hosted->requests = requests_of(hosted);
     if (now_ms - hosted->busy_ms < hosted_app_idle_ms(&hosted->app)) {
         look_later(hosted);
         return;
@@ -272,10 +189,10 @@ static void ended(struct hosted *hosted, int status)
         return;
     hosted->early_ends = was_stopped || lived_ms >= EARLY_MS ? 0 : hosted->early_ends + 1;
     if (!was_stopped)
-        log_event(LOG_ERROR, "app_ended", "%s: %s %d", hosted->app.file,
+        log_event(status == 0 ? LOG_INFO : LOG_ERROR, "app_ended", "%s: %s %d", hosted->app.file,
                   WIFSIGNALED(status) ? "signal" : "status",
                   WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));
-    if (hosted_app_on_demand(&hosted->app) && !hosted->is_wanted && !has_work(hosted))
+    if (hosted_app_on_demand(&hosted->app) && !hosted->is_wanted && !has_requests(hosted))
         return;
     if (was_stopped)
         start(hosted);
@@ -329,7 +246,6 @@ static void copy_user(struct hosted *hosted, const struct passwd *user)
     hosted->user = *user;
     hosted->user.pw_name = mem_strdup(user->pw_name);
     hosted->user.pw_dir = mem_strdup(user->pw_dir);
-    hosted->changes_user = user->pw_uid != geteuid();
 }
 
 static int find_user(struct hosted *hosted, struct err_text *text)
@@ -352,39 +268,78 @@ static int find_user(struct hosted *hosted, struct err_text *text)
     return 0;
 }
 
-/* As the process itself will ask for it. */
+/* Where a host before this one has it; NULL. */
+static struct served_app *find_place(struct hosted *hosted)
+{
+    struct apps *apps = &hosted->all->master->apps;
+    const struct served_app *found = NULL;
+
+    for (unsigned i = 0; i < TALLY_APPS; i++) {
+        struct served_app *app = &apps->at[i];
+
+        if (app->is_open && buf_len(&app->kept) > 0 && app->uid == hosted->user.pw_uid &&
+            strcmp(app->path, hosted->app.file) == 0)
+            return app;
+    }
+    for (unsigned i = 0; i < HOSTED_APP_PREFIXES && found == NULL && hosted->app.prefix[i][0]; i++)
+        found = apps_with_prefix(apps, hosted->app.prefix[i]);
+    return found ? &apps->at[found->index] : NULL;
+}
+
+/* As its process will ask for it. */
+static void describe(const struct hosted_app *app, uid_t uid, struct buf *wish)
+{
+    pairs_add(wish, "value", app->file);
+    pairs_add_number(wish, "uid", uid);
+    pairs_add(wish, IPC_APP_HOSTED, "1");
+    for (unsigned i = 0; i < HOSTED_APP_SETTINGS && app->set[i][0]; i++) {
+        const char *equals = strchr(app->set[i], '=');
+        char key[HOSTED_APP_TEXT + 8];
+
+        snprintf(key, sizeof(key), "set:%.*s", (int)(equals - app->set[i]), app->set[i]);
+        pairs_add(wish, key, equals + 1);
+    }
+    for (unsigned i = 0; i < HOSTED_APP_PREFIXES && app->prefix[i][0]; i++)
+        pairs_add(wish, "+", app->prefix[i]);
+}
+
+/* All of it is as the row says, whatever a host before this one had. */
 static int register_it(struct hosted *hosted, struct err_text *text)
 {
     struct master *master = hosted->all->master;
-    const struct served_app *there = apps_with_prefix(&master->apps, hosted->app.prefix[0]);
+    const struct served_app *there = find_place(hosted);
     struct buf wish = {0}, change = {0}, reply = {0};
     int code;
 
+    if (there && there->uid != hosted->user.pw_uid)
+        return err_set(text, EXIT_PORT_IN_USE, ERR_EXISTS,
+                       "apps: %.400s: an app of user %u has a prefix of it", hosted->app.file,
+                       (unsigned)there->uid);
     hosted->place = there ? there->index : apps_free_place(&master->apps);
-    if (there) /* a host before this one has made it */
-        return 0;
     if (hosted->place == TALLY_APPS)
         return err_set(text, EXIT_OPTION, ERR_LIMIT, "apps: %.400s: the host has %d apps already",
                        hosted->app.file, TALLY_APPS);
-    pairs_add(&wish, "value", hosted->app.file);
-    pairs_add_number(&wish, "uid", hosted->user.pw_uid);
-    for (unsigned i = 0; i < HOSTED_APP_SETTINGS && hosted->app.set[i][0]; i++) {
-        const char *equals = strchr(hosted->app.set[i], '=');
-        char key[HOSTED_APP_TEXT + 8];
-
-        snprintf(key, sizeof(key), "set:%.*s", (int)(equals - hosted->app.set[i]),
-                 hosted->app.set[i]);
-        pairs_add(&wish, key, equals + 1);
-    }
-    pairs_add(&wish, "set:registration_grace", "off");
-    for (unsigned i = 0; i < HOSTED_APP_PREFIXES && hosted->app.prefix[i][0]; i++)
-        pairs_add(&wish, "+", hosted->app.prefix[i]);
+    describe(&hosted->app, hosted->user.pw_uid, &wish);
     code = apps_attach(&master->apps, hosted->place, buf_span(&wish), &master->endpoints, &change,
                        &reply, text);
     buf_fini(&wish);
     buf_fini(&change);
     buf_fini(&reply);
     return code;
+}
+
+/* What the configuration has no more is an app that has left, and forgotten like one. */
+static void release_others(struct host_apps *all)
+{
+    struct apps *apps = &all->master->apps;
+    bool is_ours[TALLY_APPS] = {false};
+
+    for (unsigned i = 0; i < all->count; i++)
+        if (all->at[i].place < TALLY_APPS)
+            is_ours[all->at[i].place] = true;
+    for (unsigned i = 0; i < TALLY_APPS; i++)
+        if (!is_ours[i])
+            buf_fini(&apps->at[i].kept);
 }
 
 static int open_all(struct host_apps *all, struct err_text *text)
@@ -399,11 +354,12 @@ static int open_all(struct host_apps *all, struct err_text *text)
         if (hosted_app_next(&rest, &hosted->app, why, sizeof(why)) <= 0)
             return 0;
         hosted->all = all;
+        hosted->place = TALLY_APPS;
         all->count++;
         loop_alarm_init(&hosted->again, on_again);
         loop_alarm_init(&hosted->look, on_look);
         code = find_user(hosted, text);
-        if (code == 0 && hosted_app_on_demand(&hosted->app))
+        if (code == 0 && hosted->app.prefix[0][0])
             code = register_it(hosted, text);
     }
     if (code == 0 && rest[strspn(rest, " ")])
@@ -413,14 +369,14 @@ static int open_all(struct host_apps *all, struct err_text *text)
 
 int host_apps_open(struct master *master, struct err_text *text)
 {
-    struct host_apps *all;
+    struct host_apps *all = mem_zalloc(sizeof(*all));
+    int code;
 
-    if (master->apps.settings.apps[0] == '\0')
-        return 0;
-    all = mem_zalloc(sizeof(*all));
     all->master = master;
     master->host.apps = all;
-    return open_all(all, text);
+    code = open_all(all, text);
+    release_others(all);
+    return code;
 }
 
 void host_apps_close(struct master *master)

@@ -13,6 +13,7 @@
 #include "proc/cert_store.h"
 #include "proc/master_priv.h"
 #include "proc/state_file.h"
+#include "proc/takeover.h"
 #include "share/state.h"
 
 #define STORE_NAME "certificates"
@@ -260,7 +261,8 @@ int host_state_open(struct master *master, struct err_text *text)
 {
     const struct settings *settings = &master->apps.settings;
     struct host_state *host = mem_zalloc(sizeof(*host));
-    const char *path = master->options->state;
+    const char *path =
+        master->options->state ? master->options->state : takeover_state_path(master);
     struct buf ignored = {0};
     char usual[PATH_MAX];
     int code = path ? 0 : state_file_default(usual, text);
@@ -291,6 +293,11 @@ int host_state_begin(struct master *master, struct err_text *text)
     const struct sslcerts *records = &host->state.sslcerts;
 
     return records->count ? use_certificates(master, records, records, text) : 0;
+}
+
+const char *host_state_path(const struct master *master)
+{
+    return master->host.state->file.path;
 }
 
 void host_state_close(struct master *master)

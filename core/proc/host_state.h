@@ -26,6 +26,9 @@ void host_state_close(struct master *master);
 void host_state_let_go(struct master *master);
 bool host_state_hold(struct master *master);
 
+/* Where it is kept. */
+const char *host_state_path(const struct master *master);
+
 /* As it is, for a registrar that begins. */
 const char *host_state_text(const struct master *master);
 

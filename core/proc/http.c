@@ -99,6 +99,16 @@ static const char *find_host(struct http *http)
     return http->path;
 }
 
+/* It was asked, and has perhaps only other things to do. */
+static int no_answer(struct http *http, const char *where)
+{
+    bool is_harmless = http->request.command->verb == ADMIN_SHOW;
+
+    return err_set(&http->text, EXIT_NO_HOST, ERR_TIMEOUT,
+                   "the host at %.300s has not answered in %d s%s", where, ANSWER_MS / 1000,
+                   is_harmless ? "" : "; it may still do what it was asked");
+}
+
 static int no_host(struct http *http, const char *where, int code)
 {
     return err_set(&http->text, code == ERR_PERMISSION ? EXIT_PERMISSION : EXIT_NO_HOST, code,
@@ -139,6 +149,8 @@ static int ask(struct http *http, const char *where, struct ipc_message *reply)
         code = receive(&channel, reply);
     buf_fini(&pairs);
     ipc_close(&channel);
+    if (code == ERR_TIMEOUT)
+        return no_answer(http, where);
     return code < 0 ? no_host(http, where, code) : 0;
 }
 

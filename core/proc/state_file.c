@@ -60,6 +60,21 @@ static const char *absolute(const char *variable)
     return value && value[0] == '/' && strlen(value) < PATH_MAX / 2 ? value : NULL;
 }
 
+bool state_file_real(const char *path, char real[PATH_MAX])
+{
+    const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
+    char dir[PATH_MAX];
+    size_t length;
+
+    if (realpath(path, real))
+        return true;
+    snprintf(dir, sizeof(dir), "%.*s", slash ? (int)(slash - path + 1) : 1, slash ? path : ".");
+    if (errno != ENOENT || realpath(dir, real) == NULL)
+        return false;
+    length = strlen(real);
+    return snprintf(real + length, PATH_MAX - length, "/%s", name) < (int)(PATH_MAX - length);
+}
+
 int state_file_default(char path[PATH_MAX], struct err_text *text)
 {
     const char *service = absolute("STATE_DIRECTORY"), *state = absolute("XDG_STATE_HOME");

@@ -6,6 +6,7 @@
 #define PROC_STATE_FILE_H
 
 #include <limits.h>
+#include <stdbool.h>
 
 #include "base/buf.h"
 #include "base/err.h"
@@ -20,6 +21,10 @@ struct state_file {
  * $XDG_STATE_HOME/moonquay or ~/.local/state/moonquay. $STATE_DIRECTORY, as systemd sets it, beats
  * both. Makes the directory. 0 or an error. */
 int state_file_default(char path[PATH_MAX], struct err_text *text);
+
+/* The path from the root, links followed, also of a file that is not there; false: nor its
+ * directory. */
+bool state_file_real(const char *path, char real[PATH_MAX]);
 
 /* Locks and reads the file; one that is missing is empty. ERR_IN_USE when another host has it,
  * ERR_PERMISSION when others may write it: it says who may do what. */

@@ -30,6 +30,9 @@ void takeover_registrar_gone(struct master *master);
 /* Asks the host that runs for all it has. 0, or an error; then that one goes on. */
 int takeover_take(struct master *master, struct err_text *text);
 
+/* Where the host that runs keeps its state; NULL: nobody has said. */
+const char *takeover_state_path(const struct master *master);
+
 /* Puts it in place: sockets and apps, when the table of apps is there. Afterwards sockets that
  * nobody needs are closed. */
 int takeover_install(struct master *master, struct err_text *text);

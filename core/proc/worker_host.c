@@ -137,7 +137,7 @@ static void change_app(struct worker *worker, unsigned index, const char *key, c
         change_prefix(app, value, key[0] == '+');
     } else if (strcmp(key, IPC_APP_OWNER) == 0) {
         app->uid = (uid_t)strtoul(value, NULL, 10);
-    } else {
+    } else if (strcmp(key, IPC_APP_HOSTED) != 0) { /* the registrar's affair */
         CHECK(settings_set(&app->settings, key, value, "", &text) == 0);
     }
 }

@@ -51,10 +51,11 @@ enum ipc_kind {
 #define IPC_DROP_PREFIX  "-"
 
 /* In a host apps come and go: "N:open" with a name makes one, "N:close" ends it; "N:uid" says whose
- * it is. */
-#define IPC_OPEN_APP  "open"
-#define IPC_CLOSE_APP "close"
-#define IPC_APP_OWNER "uid"
+ * it is, "N:hosted" that the configuration has made its place. */
+#define IPC_OPEN_APP   "open"
+#define IPC_CLOSE_APP  "close"
+#define IPC_APP_OWNER  "uid"
+#define IPC_APP_HOSTED "hosted"
 
 /* There prefixes may be kept for somebody: "reserved:+" and "reserved:-". */
 #define IPC_RESERVED_SCOPE "reserved:"

@@ -53,6 +53,11 @@ static bool is_setting(const char *value)
            settings_check(key, equals + 1, "", NULL) == 0;
 }
 
+static bool is_variable(const char *value)
+{
+    return strchr(value, '=') > value;
+}
+
 static const struct word_key keys[] = {
     {"file", FIELD(file), .required = true, .is_right = is_absolute, .form = "an absolute path",
      .help = "the app"},
@@ -69,6 +74,8 @@ static const struct word_key keys[] = {
      .is_number = true, .help = "processes of it"},
     {"set", WORD_FIELDS(hosted_app, set, HOSTED_APP_SETTINGS, HOSTED_APP_TEXT),
      .is_right = is_setting, .form = "KEY=VALUE, a setting", .help = "beats what the app says"},
+    {"env", WORD_FIELDS(hosted_app, env, HOSTED_APP_VARIABLES, HOSTED_APP_TEXT),
+     .is_right = is_variable, .form = "NAME=VALUE", .help = "a variable of its environment"},
 };
 
 static int judge(const void *record, char *why, size_t room)

@@ -10,11 +10,12 @@
 
 #include "server/word_row.h"
 
-#define HOSTED_APPS_MOST    32
-#define HOSTED_APP_PREFIXES 16
-#define HOSTED_APP_SETTINGS 32
-#define HOSTED_APP_TEXT     512
-#define HOSTED_APP_IDLE_MS  600000
+#define HOSTED_APPS_MOST     32
+#define HOSTED_APP_PREFIXES  16
+#define HOSTED_APP_SETTINGS  32
+#define HOSTED_APP_VARIABLES 32
+#define HOSTED_APP_TEXT      512
+#define HOSTED_APP_IDLE_MS   600000
 
 /* Texts are "" when they were not given. */
 struct hosted_app {
@@ -24,7 +25,8 @@ struct hosted_app {
     char start[16]; /* always, demand */
     char idle[16];  /* seconds, off */
     char workers[8];
-    char set[HOSTED_APP_SETTINGS][HOSTED_APP_TEXT]; /* "KEY=VALUE" */
+    char set[HOSTED_APP_SETTINGS][HOSTED_APP_TEXT];  /* "KEY=VALUE" */
+    char env[HOSTED_APP_VARIABLES][HOSTED_APP_TEXT]; /* likewise */
 };
 
 extern const struct word_table hosted_app_table;

@@ -182,6 +182,8 @@ static void resume_pair(struct host_queue *queue, const char *key, const char *v
 
     if (strcmp(key, "open") == 0)
         queue->is_open = queue->is_there = true;
+    else if (strcmp(key, "hosted") == 0)
+        queue->is_hosted = true;
     else if (strcmp(key, "uid") == 0)
         queue->uid = (uid_t)strtoul(value, NULL, 10);
     else if (strcmp(key, "+") == 0)

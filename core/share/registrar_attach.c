@@ -28,9 +28,9 @@ static bool is_local_http(const struct url_prefix *prefix)
 }
 
 /* Reference sections 2.4 and 2.5: a reservation decides for everybody; without one root alone may
- * register, except on localhost. */
+ * register, except on localhost, and what the host's configuration has given to a user (owner). */
 static int may_register(const struct program *program, const struct url_prefix *prefix,
-                        struct err_text *text)
+                        const struct host_queue *owner, struct err_text *text)
 {
     const struct registrar *registrar = program->registrar;
     const struct reservation *reservation =
@@ -45,7 +45,8 @@ static int may_register(const struct program *program, const struct url_prefix *
                        prefix->text, (unsigned)uid, reservation->prefix.text, reservation->holder,
                        reservation->listens ? "" : ", who may only reserve below");
     }
-    if (uid == 0 || uid == registrar->parts.uid || is_local_http(prefix))
+    if (uid == 0 || uid == registrar->parts.uid || is_local_http(prefix) ||
+        (owner && owner->is_hosted && owner->uid == uid))
         return 0;
     return err_set(text, EXIT_PERMISSION, ERR_PERMISSION,
                    "%.300s: user %u may not register it: nobody has reserved it, and then root "
@@ -100,7 +101,7 @@ int attach_judge(struct program *program, struct quota *quota, const char *prefi
     if (code < 0)
         return code;
     *owner = parsed.port ? host_queue_of_prefix(program->registrar, parsed.canonical) : NULL;
-    code = may_register(program, &parsed, text);
+    code = may_register(program, &parsed, *owner, text);
     if (code == 0 && *owner == NULL)
         code = quota_take(quota, &parsed, text);
     url_prefix_fini(&parsed);

@@ -31,6 +31,7 @@ struct queue_terms {
 struct host_queue {
     bool is_open;        /* else the place is free */
     bool is_there;       /* the master has made it, or is asked to */
+    bool is_hosted;      /* the host's configuration has made it: it is not forgotten */
     unsigned generation; /* tells it from those that had the place before */
     uid_t uid;
     struct queue_terms terms;

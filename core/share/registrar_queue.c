@@ -122,7 +122,7 @@ static void empty(struct host_queue *queue)
 {
     queue_terms_fini(&queue->terms);
     buf_fini(&queue->prefixes);
-    queue->is_open = queue->is_there = false;
+    queue->is_open = queue->is_there = queue->is_hosted = false;
     queue->generation++;
 }
 
@@ -157,7 +157,7 @@ void host_queue_not_made(struct host_queue *queue)
 
 void host_queue_wait(struct host_queue *queue)
 {
-    if (queue->terms.grace_ms != SETTING_OFF)
+    if (!queue->is_hosted && queue->terms.grace_ms != SETTING_OFF)
         loop_alarm_start(queue->registrar->parts.loop, &queue->grace,
                          (double)queue->terms.grace_ms / 1000);
 }
@@ -186,6 +186,7 @@ void host_queue_leave(struct member *member, bool keep)
 
     if (queue == NULL)
         return;
+    keep |= queue->is_hosted;
     list_remove(&member->node);
     member->queue = NULL;
     buf_fini(&member->prefixes);

@@ -32,11 +32,19 @@ describe("an app of a host's configuration", function()
   end)
 
   -- A host with one app; row: its other words.
-  local function start(row, text)
+  local function start(row, text, env)
     local file = dir:write("app.lua", text or APP)
     local config = dir:write("conf.lua", ('return { apps = { { file = "%s", user = %s, %s } } }')
       :format(file, USER and ("%q"):format(USER) or "nil", row:gsub("PORT", tostring(port))))
-    return hosts.start({ workers = 2, options = { "--config", config } })
+    return hosts.start({ workers = 2, options = { "--config", config }, env = env })
+  end
+
+  -- Replaces the host by one with this configuration.
+  local function replace(host, text)
+    local app = ("file = %q, user = %s"):format(dir.path .. "/app.lua",
+      USER and ("%q"):format(USER) or "nil")
+    local config = dir:write("next.lua", (text:gsub("PORT", tostring(port)):gsub("APP", app)))
+    return host:replacement({ "--config", config })
   end
 
   local function ask(path, status)
@@ -47,6 +55,59 @@ describe("an app of a host's configuration", function()
     assert.equal(status or 200, response.status)
     return response.body
   end
+
+  if USER then
+    it("may have what the configuration gives its user, reserved or not", function()
+      for _, start_word in ipairs({ "always", "demand" }) do
+        port = ports.free()
+        local host = start(('prefix = "http://127.0.0.1:PORT/", start = "%s"'):format(start_word))
+        assert.equal("here", ask())
+        assert.is_nil(host.server:stderr():find("app_ended", 1, true), host.server:stderr())
+        -- It is its user's alone, and nobody else's; others are where they were.
+        local thief = { "setpriv", "--reuid", "12345", "--regid", "12345", "--clear-groups" }
+        for _, prefix in ipairs({ "http://127.0.0.1:%d/", "http://127.0.0.1:%d/more/" }) do
+          assert.same({ exit = 77 }, host:app("", { prefixes = { prefix:format(port) },
+            ready = false, wrap = thief }):wait(10))
+        end
+        assert.equal(0, host:stop())
+      end
+    end)
+  end
+
+  it("sees what its row says, and nothing of the host's own", function()
+    local host = start('prefix = "http://localhost:PORT/", env = { "ANSWER=4 2", "PATH=/own" }', [[
+local app = require("moonquay").app()
+app:get("/", function()
+  local stat = io.open("/proc/self/stat"):read("a")
+  local words = { io.open("/proc/self/environ"):read("a"):gsub("\0", "\n") }
+  return words[1] .. "SESSION=" .. stat:match("%) %S %d+ %d+ (%d+)") .. "\nTTY=" ..
+    stat:match("%) %S %d+ %d+ %d+ (%S+)") .. "\n"
+end)
+return app]], { NOTIFY_SOCKET = "@none", SECRET = "1", LC_ALL = "C.UTF-8" })
+    local said = "\n" .. ask()
+    for name, value in pairs({ ANSWER = "4 2", PATH = "/own", LC_ALL = "C.UTF-8", TTY = "0",
+      MOONQUAY_HOST = host.socket, USER = USER or false }) do
+      if value then
+        assert.truthy(said:find("\n" .. name .. "=" .. value .. "\n", 1, true), said)
+      end
+    end
+    assert.equal(1, select(2, said:gsub("\nPATH=", "")), said)
+    assert.is_nil(said:find("NOTIFY_SOCKET", 1, true))
+    assert.is_nil(said:find("SECRET", 1, true))
+    assert.not_equal(tostring(host.server.pid), said:match("SESSION=(%d+)"))
+    assert.equal(0, host:stop())
+  end)
+
+  it("rests when it has ended by itself and nobody waits", function()
+    local host = start('prefix = "http://localhost:PORT/", start = "demand", idle = "off"')
+    local first = tonumber(ask("/who"):match("%d+"))
+    sys.kill(first, "TERM")
+    host.server:await("app_ended")
+    local second = tonumber(ask("/who"):match("%d+"))
+    assert.not_equal(first, second)
+    assert.equal(2, select(2, host.server:stderr():gsub("app_started", "")))
+    assert.is_nil(host.server:stderr():find("error app_ended", 1, true))
+  end)
 
   local function is_away(pid)
     return function() return not sys.alive(pid) end
@@ -111,6 +172,66 @@ describe("an app of a host's configuration", function()
     assert.is_true(starts <= 6, starts) -- 0.1 s, 0.2 s, 0.4 s …
   end)
 
+  describe("whose host is replaced", function()
+    it("is forgotten like an app that has left when the new one does not name it", function()
+      local host = start('prefix = "http://localhost:PORT/", start = "demand"',
+        (APP:gsub("%(%)", "({ registration_grace = 0.1 })", 1)))
+      assert.equal("here", ask())
+      host:app("", { prefix = "other", port = port }) -- so that the port stays
+      local new = replace(host, "return { apps = {} }")
+      assert.same({ exit = 0 }, host.server:wait(30))
+      new:await("app_forgotten")
+      await("nobody's", function() return (pcall(ask, "/", 404)) end)
+      assert.equal(0, new:stop())
+    end)
+
+    it("has the prefixes of its row then", function()
+      local host = start('prefix = { "http://localhost:PORT/a/", "http://localhost:PORT/b/" }, ' ..
+        'start = "demand"')
+      assert.equal("here", ask("/a/"))
+      local new = replace(host, 'return { apps = { { APP, start = "demand", prefix = { ' ..
+        '"http://localhost:PORT/c/", "http://localhost:PORT/b/" } } } }')
+      assert.same({ exit = 0 }, host.server:wait(30))
+      assert.equal("here", ask("/c/"))
+      assert.equal("here", ask("/b/"))
+      ask("/a/", 404)
+      assert.equal(0, new:stop())
+    end)
+
+    it("is started by the new one when it ends while the old one still drains", function()
+      local gate = dir.path .. "/gate"
+      local host = start('prefix = "http://localhost:PORT/"', (APP:gsub("return app$", ([[
+app:get("/slow", function(_, res)
+  res:write("begun ")
+  while not io.open(%q) do require("moonquay").sleep(0.01) end
+  res:write("done")
+end)
+return app]]):format(gate))))
+      local other = host:app([[
+app:get("/", function(_, res)
+  res:write("begun ")
+  while not io.open("]] .. gate .. [[") do require("moonquay").sleep(0.01) end
+  res:write("done")
+end)]])
+      local slow = other:connect({ deadline = 30 })
+      slow:send("GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+      slow:read_until("begun")
+      local first = tonumber(ask("/who"):match("%d+"))
+      local new = replace(host, 'return { apps = { { APP, prefix = "http://localhost:PORT/" } } }')
+      host.server:await("taken_over")
+      sys.kill(first, "KILL")
+      await("the next one", function() -- the old one may have accepted some more, which end there
+        local answered, said = pcall(ask, "/who")
+        return answered and tonumber(said:match("%d+")) ~= first
+      end)
+      assert.is_nil(host.server:wait(0))
+      dir:write("gate", "")
+      slow:rest()
+      assert.same({ exit = 0 }, host.server:wait(30))
+      assert.equal(0, new:stop())
+    end)
+  end)
+
   local cases = {
     { '{ prefix = "http://localhost:1/" }', "app 1: file: is missing" },
     { '{ file = "app.lua" }', "must be an absolute path" },
@@ -120,6 +241,7 @@ describe("an app of a host's configuration", function()
     { '{ file = "/a.lua", prefix = "http://localhost:0/" }', "a URL prefix with a port" },
     { '{ file = "/a.lua", workers = 0 }', "between 1 and 1024" },
     { '{ file = "/a.lua", set = "workrs=1" }', "KEY=VALUE, a setting" },
+    { '{ file = "/a.lua", env = "=1" }', "NAME=VALUE" },
     { '{ file = "/a.lua", user = "no-such-user" }', "there is none" },
     { '{ file = "/a.lua", what = 1 }', "no such key" },
   }

@@ -235,6 +235,42 @@ time.sleep(60)]]):format(host.socket) }, { env = { LD_PRELOAD = false } }))
     store:remove()
   end)
 
+  it("has the state file of the one that runs, whether it is told so or not", function()
+    host:http("add urlacl url=http://localhost:8123/kept/ user=#12345")
+    local words = { "host", "--socket", host.socket, "--workers", "2", "--no-dev", "--replace" }
+    local wrong = { table.unpack(words) }
+    table.move({ "--state", host.temp.path .. "/other.json" }, 1, 2, #wrong + 1, wrong)
+    local result = server.run(wrong)
+    assert.equal(78, result.status)
+    assert.equal(("moonquay: --replace: --state=%s/other.json: the host that runs has %s\n"):format(
+      host.temp.path, host.state), result.stderr)
+    table.remove(words, 1)
+    local new = server.start({ command = "host", bare = true, ready = false, options = words })
+    new:await("started [^\n]*host at")
+    assert.same({ exit = 0 }, host.server:wait(20))
+    host:http("add urlacl url=http://localhost:8124/new/ user=#12345")
+    assert.equal(2, #host:http("show urlacl").urlacl)
+    assert.truthy(assert(io.open(host.state)):read("a"):find("8124/new/", 1, true))
+  end)
+
+  it("is not kept up by one that says nothing any more; others are told", function()
+    local silent = assert(sys.spawn({ "python3", "-c", ([[
+import socket, struct, time
+one = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+one.connect("%s.takeover")
+one.send(struct.pack("<HHII", 0x4d51, 3, 2, 1))
+time.sleep(60)]]):format(host.socket) }, { env = { LD_PRELOAD = false } }))
+    host.server:await("takeover_asked")
+    local other = host:replacement(nil, false)
+    assert.same({ exit = 69 }, other:wait(10))
+    assert.truthy(other:stderr():find("refuses: it is busy with", 1, true), other:stderr())
+    -- This waits until there is a registrar again.
+    assert.equal(0, #host:http("show urlacl").urlacl)
+    assert.truthy(host.server:stderr():find("takeover_failed", 1, true))
+    sys.kill(silent, "KILL")
+    sys.waitpid(silent, 10000)
+  end)
+
   it("says when there is nobody, or somebody else's host", function()
     local words = { "host", "--socket", host.temp.path .. "/none", "--state",
       host.temp.path .. "/other.json", "--replace" }

@@ -1,0 +1,72 @@
+/*
+ * What the two sides of a takeover have in common: the host that runs (takeover.c) and its
+ * successor (takeover_successor.c).
+ */
+#ifndef PROC_TAKEOVER_PRIV_H
+#define PROC_TAKEOVER_PRIV_H
+
+#include <limits.h>
+#include <stdbool.h>
+#include <sys/un.h>
+
+#include "base/buf.h"
+#include "net/addr.h"
+#include "net/ipc.h"
+#include "net/loop.h"
+#include "proc/takeover.h"
+
+#define TAKEOVER_VERSION 1 /* of what is said here */
+
+enum takeover_kind {
+    TAKEOVER_ASK = IPC_FIRST_KIND, /* value: the version; the answer is one of the next */
+    TAKEOVER_REFUSED,              /* why=… */
+    TAKEOVER_SOCKET,               /* a descriptor: value: the slot; ip, port, https */
+    TAKEOVER_CONTROL,              /* a descriptor; the text is the state of all apps */
+    TAKEOVER_TICKETS,              /* keys=… */
+    TAKEOVER_END,                  /* value: how many slots there are; state=FILE */
+    TAKEOVER_DONE,                 /* from the successor: its workers serve */
+    TAKEOVER_GO,                   /* the answer: it is the host from now on */
+    TAKEOVER_TAKEN,                /* from the successor: it has all that it was told */
+};
+
+enum takeover_state {
+    TAKEOVER_NONE,
+    TAKEOVER_WAITS, /* for the registrar's end */
+    TAKEOVER_TOLD,  /* the successor starts */
+    TAKEOVER_OVER,  /* it serves */
+};
+
+struct taken_socket {
+    struct net_addr addr;
+    bool https;
+    unsigned slot;
+    int fd; /* -1: it is in place */
+};
+
+struct takeover {
+    struct master *master;
+    struct listener *listener;
+    struct ipc_channel ipc, sent_away; /* fd -1: none */
+    struct loop_alarm limit;
+    enum takeover_state state;
+    bool is_stuck; /* the successor did not take all */
+
+    /* of a successor */
+    bool is_successor, is_done, is_host;
+    struct taken_socket *sockets;
+    unsigned socket_count, slots;
+    int control_fd;
+    struct buf apps, tickets;
+    char state_path[PATH_MAX]; /* "": it has not said */
+};
+
+int takeover_address(const struct master *master, struct sockaddr_un *address);
+
+/* A master's own; made when there is none. */
+struct takeover *takeover_of(struct master *master);
+
+/* The other one's end is seen by reading. fd: one to send, or NULL. */
+void takeover_say(struct takeover *takeover, enum takeover_kind kind, unsigned value,
+                  struct span text, const int *fd);
+
+#endif
