@@ -232,6 +232,15 @@ int host_state_change(struct master *master, const char *wish, struct buf *chang
 
 /* ---- life ---- */
 
+static void warn_of_holders(const struct reservations *list)
+{
+    for (size_t i = 0; i < list->count; i++)
+        if (list->at[i].who.is_unknown)
+            log_event(LOG_WARN, "holder_unknown",
+                      "%.300s is reserved for %.300s: there is none here, so nobody may have it",
+                      list->at[i].prefix.text, list->at[i].holder);
+}
+
 static int read_state(struct host_state *host, const char *path, struct err_text *text)
 {
     struct err_text why;
@@ -244,6 +253,7 @@ static int read_state(struct host_state *host, const char *path, struct err_text
         return err_set(text, why.exit_code, code,
                        "%.400s: %.400s; what was right last is in %s.good", path, why.text,
                        strrchr(path, '/') ? strrchr(path, '/') + 1 : path);
+    warn_of_holders(&host->state.reservations);
     state_file_is_good(&host->file, buf_span(&host->text));
     buf_append(&host->text, SPAN("\0"));
     return 0;

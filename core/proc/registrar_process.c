@@ -89,8 +89,11 @@ static void configure(struct process *process, struct span pairs)
                                                                  .owner = process,
                                                                  .ask = on_ask,
                                                                  .channel = on_channel});
-    if (state && registrar_load(process->registrar, span_str(state), &text) < 0)
-        log_event(LOG_ERROR, "state_lost", "%s", text.text); /* the master has read it before */
+    if (state && registrar_load(process->registrar, span_str(state), &text) < 0) {
+        /* The master has read it before. One that knows nothing would have nothing saved. */
+        log_event(LOG_ERROR, "state_lost", "%s", text.text);
+        _exit(EXIT_INTERNAL);
+    }
 }
 
 static void renew(struct process *process, const struct ipc_message *message)

@@ -67,17 +67,18 @@ int principal_find(struct principal *principal, bool is_group, const char *name,
 
     if (code < 0)
         return code;
-    principal->is_group = is_group;
+    *principal = (struct principal){.is_group = is_group};
     if (read_number(name, &principal->id) ||
         (is_group ? find_group : find_user)(name, &principal->id))
         return 0;
+    principal->is_unknown = true;
     return err_set(text, EXIT_OPTION, ERR_NOT_FOUND, "there is no %s %.200s",
                    is_group ? "group" : "user", name);
 }
 
 bool principal_is(const struct principal *principal, const struct caller *caller)
 {
-    if (principal->id == OVERFLOW_ID)
+    if (principal->is_unknown || principal->id == OVERFLOW_ID)
         return false;
     if (!principal->is_group)
         return caller->uid == principal->id;

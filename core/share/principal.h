@@ -25,13 +25,14 @@ struct caller {
 
 struct principal {
     bool is_group;
-    uint32_t id; /* uid or gid */
+    bool is_unknown; /* the machine knows none of this name: it is nobody */
+    uint32_t id;     /* uid or gid */
 };
 
 #define PRINCIPAL_NAME 256 /* bytes */
 
-/* Of a name, or of a number as "#1000". ERR_INVALID; ERR_NOT_FOUND when the machine knows no such
- * user or group. */
+/* Of a name, or of a number as "#1000". ERR_INVALID; ERR_NOT_FOUND, and the principal is_unknown,
+ * when the machine knows no such user or group. */
 int principal_find(struct principal *principal, bool is_group, const char *name,
                    struct err_text *text);
 

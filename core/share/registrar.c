@@ -164,8 +164,7 @@ void registrar_free(struct registrar *registrar)
         question_free(LIST_OWNER(node, struct question, node));
     state_forget(registrar, NULL);
     state_fini(&registrar->state);
-    buf_fini(&registrar->good);
-    buf_fini(&registrar->wished);
+    state_fini(&registrar->before);
     mem_free(registrar);
 }
 

@@ -38,7 +38,7 @@ static int may_register(const struct program *program, const struct url_prefix *
     uid_t uid = program->caller.uid;
 
     if (reservation) {
-        if (reservation->listens && principal_is(&reservation->who, &program->caller))
+        if (reservation->listens && reservation_is_for(reservation, &program->caller))
             return 0;
         return err_set(text, EXIT_PERMISSION, ERR_PERMISSION,
                        "%.300s: user %u may not register it: %.300s is reserved for %.200s%s",

@@ -72,7 +72,7 @@ static int judge_delegate(const struct command *command, const struct url_prefix
     const struct reservations *list = &command->registrar->state.reservations;
     const struct reservation *above = find_above(list, prefix);
 
-    if (above == NULL || !above->delegates || !principal_is(&above->who, command->caller))
+    if (above == NULL || !above->delegates || !reservation_is_for(above, command->caller))
         return err_set(text, EXIT_PERMISSION, ERR_PERMISSION,
                        "%.300s: user %u may not %s it: that takes root, user %u, or a reservation "
                        "above it with delegate=yes",

@@ -122,8 +122,7 @@ struct registrar {
     uint64_t last_process;
     struct host_queue queues[TALLY_APPS];
     struct state state;
-    struct buf good;        /* its text, as it is in force */
-    struct buf wished;      /* likewise, as the master is asked to make it */
+    struct state before;    /* while it changes: what is in force */
     bool is_changing;       /* the state, and it is not answered yet: nobody else may */
     struct list deferred;   /* who wants to change it too */
     bool slots[HOST_SLOTS]; /* in which a worker serves */

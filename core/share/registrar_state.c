@@ -1,7 +1,7 @@
 /*
  * What the host remembers changes one step at a time: the state as it shall be goes to the master
- * as a whole, and the next who wants to change it waits for the answer. A refused step is undone by
- * reading again what is in force.
+ * as a whole, and the next who wants to change it waits for the answer. What is in force is kept
+ * beside it meanwhile, so that a refused step can be undone whatever has happened outside.
  */
 #include "share/registrar_priv.h"
 
@@ -9,8 +9,26 @@
 #include <string.h>
 
 #include "base/err.h"
-#include "base/log.h"
 #include "base/mem.h"
+
+/* ---- steps ---- */
+
+static void begin_step(struct registrar *registrar)
+{
+    registrar->is_changing = true;
+    state_copy(&registrar->before, &registrar->state);
+}
+
+static void end_step(struct registrar *registrar, bool is_done)
+{
+    struct state *old = is_done ? &registrar->before : &registrar->state;
+
+    state_fini(old);
+    if (!is_done)
+        registrar->state = registrar->before;
+    registrar->before = (struct state){0};
+    registrar->is_changing = false;
+}
 
 /* A change that waits for its turn. */
 struct deferred {
@@ -39,15 +57,14 @@ static void answer(struct program *program, unsigned number, const struct err_te
 static void ask_master(struct registrar *registrar, struct program *program, unsigned number)
 {
     const struct question question = {.program = program, .kind = QUESTION_STATE, .asked = number};
-    struct buf pairs = {0};
+    struct buf pairs = {0}, wished = {0};
 
-    buf_fini(&registrar->wished);
-    state_write(&registrar->state, &registrar->wished);
-    buf_append(&registrar->wished, SPAN("\0"));
-    registrar->is_changing = true;
+    state_write(&registrar->state, &wished);
+    buf_append(&wished, SPAN("\0"));
     pairs_add(&pairs, "op", "state");
-    pairs_add(&pairs, "value", buf_span(&registrar->wished).at);
+    pairs_add(&pairs, "value", buf_span(&wished).at);
     registrar_ask(registrar, &question, buf_span(&pairs));
+    buf_fini(&wished);
     buf_fini(&pairs);
 }
 
@@ -67,10 +84,14 @@ static void defer(struct registrar *registrar, struct program *program, unsigned
 static int edit_now(struct registrar *registrar, struct program *program, unsigned number,
                     state_edit_fn *edit, struct span pairs, struct err_text *text)
 {
-    int code = edit(registrar, program, pairs, text);
+    int code;
 
+    begin_step(registrar);
+    code = edit(registrar, program, pairs, text);
     if (code == 0)
         ask_master(registrar, program, number);
+    else
+        end_step(registrar, false);
     return code;
 }
 
@@ -106,29 +127,14 @@ static void edit_deferred(struct registrar *registrar)
     }
 }
 
-/* As it was before the step. */
-static void undo(struct registrar *registrar)
-{
-    struct err_text text;
-
-    state_fini(&registrar->state);
-    if (state_read(&registrar->state, buf_span(&registrar->good), &text) < 0)
-        log_event(LOG_ERROR, "state_lost", "%s", text.text); /* a user's name has gone meanwhile */
-}
-
 void state_answered(struct registrar *registrar, const struct question *question, const char *wrong,
                     struct span result)
 {
     struct err_text text;
 
-    registrar->is_changing = false;
-    if (wrong) {
-        undo(registrar);
+    end_step(registrar, wrong == NULL);
+    if (wrong)
         err_set(&text, registrar_exit_code(result), ERR_INVALID, "%s", wrong);
-    } else {
-        buf_fini(&registrar->good);
-        buf_append(&registrar->good, span_str(buf_span(&registrar->wished).at));
-    }
     if (question->program)
         question->program->questions--;
     answer(question->program, question->asked, wrong ? &text : NULL);
@@ -155,7 +161,17 @@ static int begin_change(struct registrar *registrar, struct err_text *text)
 {
     if (registrar->is_changing)
         return err_set(text, EXIT_INTERNAL, ERR_STATE, "another change is not in force yet");
+    begin_step(registrar);
     return 0;
+}
+
+static int finish_change(struct registrar *registrar, int code)
+{
+    if (code == 0)
+        ask_master(registrar, NULL, 0);
+    else
+        end_step(registrar, false);
+    return code;
 }
 
 int registrar_reserve(struct registrar *registrar, const struct reservation_wish *wish,
@@ -163,26 +179,21 @@ int registrar_reserve(struct registrar *registrar, const struct reservation_wish
 {
     int code = begin_change(registrar, text);
 
-    if (code == 0)
-        code = reservations_add(&registrar->state.reservations, wish, text);
-    if (code == 0)
-        ask_master(registrar, NULL, 0);
-    return code;
+    if (code < 0)
+        return code;
+    return finish_change(registrar, reservations_add(&registrar->state.reservations, wish, text));
 }
 
 int registrar_release(struct registrar *registrar, const char *url, struct err_text *text)
 {
     int code = begin_change(registrar, text);
 
-    if (code == 0)
-        code = reservations_remove(&registrar->state.reservations, url, text);
-    if (code == 0)
-        ask_master(registrar, NULL, 0);
-    return code;
+    if (code < 0)
+        return code;
+    return finish_change(registrar, reservations_remove(&registrar->state.reservations, url, text));
 }
 
 int registrar_load(struct registrar *registrar, struct span state, struct err_text *text)
 {
-    buf_append(&registrar->good, state);
     return state_read(&registrar->state, state, text);
 }

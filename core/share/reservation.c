@@ -24,6 +24,17 @@ void reservations_fini(struct reservations *list)
     *list = (struct reservations){0};
 }
 
+void reservations_copy(struct reservations *copy, const struct reservations *list)
+{
+    *copy = (struct reservations){.count = list->count};
+    copy->at = mem_alloc(list->count * sizeof(*list->at) + 1);
+    for (size_t i = 0; i < list->count; i++) {
+        copy->at[i] = list->at[i];
+        url_prefix_copy(&copy->at[i].prefix, &list->at[i].prefix);
+        copy->at[i].holder = mem_strdup(list->at[i].holder);
+    }
+}
+
 /* ---- whose ---- */
 
 static int find_holder(struct reservation *reservation, const struct reservation_wish *wish,
@@ -36,11 +47,20 @@ static int find_holder(struct reservation *reservation, const struct reservation
     if (name == NULL || (wish->user && wish->group))
         return err_set(text, EXIT_OPTION, ERR_INVALID, "a reservation is for user= or for group=");
     code = principal_find(&reservation->who, wish->group != NULL, name, text);
-    if (code < 0)
+    if (code < 0 && !(wish->was_there && reservation->who.is_unknown))
         return code;
     snprintf(holder, sizeof(holder), "%s%s", wish->group ? GROUP_PREFIX : USER_PREFIX, name);
     reservation->holder = mem_strdup(holder);
     return 0;
+}
+
+bool reservation_is_for(const struct reservation *reservation, const struct caller *caller)
+{
+    struct principal who = reservation->who;
+
+    if (who.is_unknown)
+        principal_find(&who, who.is_group, strchr(reservation->holder, ':') + 1, NULL);
+    return principal_is(&who, caller);
 }
 
 /* ---- the list ---- */

@@ -28,6 +28,7 @@ struct reservations {
 };
 
 void reservations_fini(struct reservations *list);
+void reservations_copy(struct reservations *copy, const struct reservations *list);
 
 /* Reads a URL that is to be reserved, or is; url_prefix_fini frees what it becomes. 0 or
  * ERR_INVALID. */
@@ -39,10 +40,12 @@ struct reservation_wish {
     const char *user;  /* a name or "#1000"; NULL when group says who */
     const char *group; /* likewise */
     bool listens, delegates;
+    bool was_there; /* it is no news: a holder whom the machine does not know (any more) is kept */
 };
 
 /*
- * 0; ERR_INVALID for a URL or a holder that is none, ERR_NOT_FOUND for an unknown one, ERR_EXISTS
+ * 0; ERR_INVALID for a URL or a holder that is none, ERR_NOT_FOUND for an unknown one unless it
+ * was_there, ERR_EXISTS
  * when the URL is reserved, ERR_STATE when a reservation of its port has the other scheme,
  * ERR_LIMIT.
  */
@@ -57,6 +60,10 @@ int reservations_remove(struct reservations *list, const char *url, struct err_t
  */
 const struct reservation *reservations_find(const struct reservations *list,
                                             const struct url_prefix *prefix);
+
+/* Whether the caller is who it is for. A holder whom the machine did not know is looked up again:
+ * accounts may come from a directory that is not always there. */
+bool reservation_is_for(const struct reservation *reservation, const struct caller *caller);
 
 /* Whether it lies above prefix, in the same bucket; and how many reservations it lies above. */
 bool reservation_is_above(const struct reservation *reservation, const struct url_prefix *prefix);

@@ -44,6 +44,16 @@ void sslcerts_fini(struct sslcerts *list)
     *list = (struct sslcerts){0};
 }
 
+void sslcerts_copy(struct sslcerts *copy, const struct sslcerts *list)
+{
+    *copy = (struct sslcerts){.count = list->count};
+    copy->at = mem_zalloc(list->count * sizeof(*list->at) + 1);
+    for (size_t i = 0; i < list->count; i++)
+        for (unsigned key = 0; key < SSLCERT_KEYS; key++)
+            if (list->at[i].text[key])
+                copy->at[i].text[key] = mem_strdup(list->at[i].text[key]);
+}
+
 const char *sslcert_place(const struct sslcert *record)
 {
     return record->text[SSLCERT_IPPORT] ? record->text[SSLCERT_IPPORT]

@@ -48,6 +48,7 @@ struct sslcerts {
 };
 
 void sslcerts_fini(struct sslcerts *list);
+void sslcerts_copy(struct sslcerts *copy, const struct sslcerts *list);
 
 /* Copies the record, its place in canonical form. 0; ERR_INVALID for what is no record, ERR_EXISTS
  * when the place has one, ERR_LIMIT. */

@@ -17,6 +17,13 @@ void state_fini(struct state *state)
     *state = (struct state){0};
 }
 
+void state_copy(struct state *copy, const struct state *state)
+{
+    *copy = *state;
+    reservations_copy(&copy->reservations, &state->reservations);
+    sslcerts_copy(&copy->sslcerts, &state->sslcerts);
+}
+
 /* ---- where we listen ---- */
 
 static int parse_listen(const char *address, struct net_addr *addr, struct err_text *text)
@@ -82,7 +89,8 @@ static void add_text(struct buf *out, const char *text)
     json_decref(value);
 }
 
-void state_write_urlacl(const struct reservation *reservation, struct buf *out)
+/* An object that is left open. */
+static void begin_urlacl(const struct reservation *reservation, struct buf *out)
 {
     const char *name = strchr(reservation->holder, ':') + 1;
 
@@ -90,8 +98,20 @@ void state_write_urlacl(const struct reservation *reservation, struct buf *out)
     add_text(out, reservation->prefix.text);
     buf_printf(out, ", \"%s\": ", reservation->who.is_group ? "group" : "user");
     add_text(out, name);
-    buf_printf(out, ", \"listen\": %s, \"delegate\": %s}", reservation->listens ? "true" : "false",
+    buf_printf(out, ", \"listen\": %s, \"delegate\": %s", reservation->listens ? "true" : "false",
                reservation->delegates ? "true" : "false");
+}
+
+static void write_urlacl(const struct reservation *reservation, struct buf *out)
+{
+    begin_urlacl(reservation, out);
+    buf_append(out, SPAN("}"));
+}
+
+void state_write_urlacl(const struct reservation *reservation, struct buf *out)
+{
+    begin_urlacl(reservation, out);
+    buf_printf(out, "%s}", reservation->who.is_unknown ? ", \"unknown\": true" : "");
 }
 
 void state_write_sslcert(const struct sslcert *record, struct buf *out)
@@ -124,7 +144,7 @@ static void write_urlacls(const struct reservations *list, struct buf *out)
     open_list(out, "urlacl", list->count);
     for (size_t i = 0; i < list->count; i++) {
         buf_append(out, SPAN("    "));
-        state_write_urlacl(&list->at[i], out);
+        write_urlacl(&list->at[i], out);
         buf_printf(out, "%s\n", i + 1 < list->count ? "," : "");
     }
     close_list(out, list->count);
@@ -251,7 +271,7 @@ static json_t *unconst(const json_t *value)
 
 static int read_urlacl(struct state *state, const json_t *record, struct err_text *why)
 {
-    struct reservation_wish wish = {.url = NULL};
+    struct reservation_wish wish = {.was_there = true};
     int listens = 1, delegates = 0;
     json_error_t error;
 

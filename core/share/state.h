@@ -25,6 +25,7 @@ struct state {
 };
 
 void state_fini(struct state *state);
+void state_copy(struct state *copy, const struct state *state);
 
 /*
  *  {
@@ -43,12 +44,15 @@ void state_fini(struct state *state);
  */
 void state_write(const struct state *state, struct buf *out);
 
-/* A part of that as JSON of its own, the value alone: for those who ask. */
+/* A part of that as JSON of its own, the value alone: for those who ask. "unknown": true is added
+ * for a user or group whom the machine did not know when the state was read. */
 void state_write_urlacl(const struct reservation *reservation, struct buf *out);
 void state_write_sslcert(const struct sslcert *record, struct buf *out);
 
 /*
- * Reads what state_write wrote, or people did, into an empty state; "" is nothing. ERR_INVALID, and
+ * Reads what state_write wrote, or people did, into an empty state; "" is nothing. Users and groups
+ * whom the machine does not know are no fault: an account that is deleted, or a directory of them
+ * that is down, must not cost the others what is theirs. ERR_INVALID, and
  * the state is empty: "line 7: …" says what is wrong there: no JSON, an unknown key, a record that
  * could not be added.
  */

@@ -9,7 +9,7 @@ local Host = {}
 Host.__index = Host
 
 --- Starts a host and waits until it serves. options: workers (2), options (words), state (path of
--- its file; one of its own), env.
+-- its file; one of its own), env, wrap (words before it).
 function host.start(options)
   options = options or {}
   local self = setmetatable({ temp = temp.dir(), apps = 0 }, Host)
@@ -20,7 +20,7 @@ function host.start(options)
     tostring(options.workers or 2), "--no-dev" }
   table.move(options.options or {}, 1, #(options.options or {}), #words + 1, words)
   self.server = server.start({ command = "host", bare = true, ready = false, options = words,
-    env = options.env })
+    env = options.env, wrap = options.wrap })
   self.server:await("started [^\n]*host at")
   return self
 end

@@ -9,6 +9,7 @@ local ports = require("spec.support.ports")
 local server = require("spec.support.server")
 local sys = require("moonquay.probe").sys
 local temp = require("spec.support.temp")
+local users = require("spec.support.users")
 
 describe("the state of a host", function()
   local dir
@@ -47,6 +48,31 @@ describe("the state of a host", function()
     local refused = host:app("", { port = other, ready = false })
     assert.same({ exit = 77 }, refused:wait(10))
     assert.truthy(refused:stderr():find("is reserved for user:#12345", 1, true))
+  end)
+
+  it("keeps what is for a user or group that there is not, for nobody", function()
+    local port = secure.free_port()
+    local text = ([[{"version": 1, "urlacl": [
+      {"url": "http://localhost:%d/user/", "user": "no such user"},
+      {"url": "http://localhost:%d/group/", "group": "no such group", "delegate": true},
+      {"url": "http://localhost:%d/root/", "user": "root"}]}]]):format(port, port, port)
+    local host = start(text)
+    for _, who in ipairs({ "user:no such user", "group:no such group" }) do
+      assert.truthy(host.server:stderr():find("holder_unknown [^\n]*" .. who))
+    end
+    local shown = host:http("show urlacl").urlacl
+    assert.same({ 3, true, true, nil }, { #shown, shown[1].unknown, shown[2].unknown,
+      shown[3].unknown })
+    local refused = host:app("", { port = port, prefix = "user", ready = false })
+    assert.same({ exit = 77 }, refused:wait(10))
+    host:http("add urlacl http://+:8125/ root")
+    assert.equal(4, #assert(json.decode(dir:read("host.json"))).urlacl)
+    local new = server.run({ "http", "add", "urlacl", "http://+:8126/", "no such user",
+      env = { MOONQUAY_HOST = host.socket } })
+    assert.same({ 78, "moonquay: there is no user no such user\n" }, { new.status, new.stderr })
+    assert.equal(0, host.server:stop())
+    host = hosts.start({ state = host.state })
+    assert.equal(4, #host:http("show urlacl").urlacl)
   end)
 
   for _, case in ipairs({
@@ -178,6 +204,38 @@ done]]):format(8000 + round, round), server.executable },
       local added = server.run({ "http", "add", "urlacl", "http://+:8080/", "root", wrap = wrap,
         env = { MOONQUAY_HOST = open .. "/s" } })
       assert.equal(0, added.status, added.stderr)
+    end)
+
+    -- The accounts are in a file of our own, which the host alone sees in place of the machine's.
+    it("is not lost when an account goes while it runs", function()
+      local accounts = assert(io.open("/etc/passwd")):read("a")
+      local path = dir:write("passwd", accounts .. "ghost:x:54321:54321::/:/bin/false\n")
+      assert(sys.chmod(dir.path, "755"))
+      assert(sys.chmod(path, "644"))
+      local host = hosts.start({ state = dir:write("host.json", '{"version": 1}'), wrap = {
+        "unshare", "--mount", "sh", "-c", 'mount --bind "$0" /etc/passwd && exec "$@"', path } })
+      for i, user in ipairs({ "ghost", "daemon", "nobody" }) do
+        host:http(("add urlacl http://+:8125/%d/ %s"):format(i, user))
+      end
+      dir:write("passwd", accounts)
+      local refused = server.run({ "http", "add", "sslcert", "0.0.0.0:8443", "/nonexistent",
+        "/nonexistent", env = { MOONQUAY_HOST = host.socket } })
+      assert.equal(78, refused.status)
+      assert.equal(3, #host:http("show urlacl").urlacl)
+      host:http("add urlacl http://+:8125/4/ root")
+      assert.equal(4, #host:http("show urlacl").urlacl)
+      assert.equal(4, #assert(json.decode(dir:read("host.json"))).urlacl)
+      sys.kill(host:children("registrar")[1], "KILL")
+      host.server:await("registrar_died")
+      local shown = await("another registrar", function()
+        local ok, answer = pcall(host.http, host, "show urlacl")
+        return ok and answer.urlacl
+      end)
+      assert.same({ 4, true, nil }, { #shown, shown[1].unknown, shown[2].unknown })
+      dir:write("passwd", accounts .. "ghost:x:54321:54321::/:/bin/false\n")
+      local apps = users.new(host) -- the name is there again, and counts at once
+      apps:app({ uid = 54321 }, "ghost", { prefixes = { "http://+:8125/1/" } })
+      apps:remove()
     end)
 
     it("is root's, and the workers are not", function()

@@ -153,6 +153,20 @@ describe("a reservation", function()
       assert.equal(before, saved)
     end)
 
+    it("is for nobody when there is no such user or group, and stays", function()
+      local text = [[{"version": 1, "urlacl": [
+        {"url": "http://localhost:8080/", "user": "no-such-user"},
+        {"url": "http://localhost:8081/", "group": "no-such-group"}]}]]
+      assert.is_true(load(text))
+      assert.truthy(refused("http://localhost:8080/"):find("user:no-such-user", 1, true))
+      assert.truthy(refused("http://localhost:8081/"):find("group:no-such-group", 1, true))
+      assert.is_true(registrar:reserve({ url = "http://localhost:8082/", user = "root" }))
+      registrar:reply(registrar:asked()[1].number, "no") -- undone
+      assert.is_true(registrar:reserve({ url = "http://localhost:8083/", user = "root" }))
+      assert.same({ "state http://localhost:8080/ http://localhost:8081/ http://localhost:8083/" },
+        asked())
+    end)
+
     it("may be missing", function()
       assert.is_true(load(""))
       assert.is_true(load('{"version": 1}'))
@@ -172,7 +186,7 @@ describe("a reservation", function()
       { good:format('{"url": "http://b", "user": "root"}'), "line 5: http://b: a reserved URL" },
       { good:format('{"url": "http://A:1/", "user": "root"}'), "line 5: http://a:1/ is reserved" },
       { good:format('{"url": "http://b:1/"}'), "line 5: a reservation is for user=" },
-      { good:format('{"url": "http://b:1/", "user": "no-such-user"}'), "line 5: there is no user" },
+      { good:format('{"url": "http://b:1/", "user": "#1x"}'), "line 5: #1x is no number" },
       { good:format('{"url": "http://b:1/", "user": 5}'), "line 5: Expected string" },
       { good:format('{"url": "http://b:1/", "user": "root", "lsten": true}'), "line 5: 1 object" },
       { good:format('{"url": "http://b:1/", "user": "root", "listen": 1}'), "line 5: Expected" },
