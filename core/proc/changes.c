@@ -180,8 +180,8 @@ static int perform_any(struct master *master, struct slot *asker, struct span as
 
     if (code < 0)
         return code;
-    if (asker == NULL && (code = host_perform(master, asked, change, reply, text)) != ERR_NOT_FOUND)
-        return code;
+    if (asker == NULL && host_is_asked(asked))
+        return host_perform(master, asked, change, reply, text);
     if (app == NULL)
         return err_set(text, EXIT_INTERNAL, ERR_NOT_FOUND, "there is no such app");
     return perform(master, app, asked, change, reply, text);

@@ -169,21 +169,31 @@ static void on_message(struct ipc_channel *channel)
         ipc_unwatch(&host->ipc); /* its death is told by SIGCHLD */
 }
 
+bool host_is_asked(struct span asked)
+{
+    static const char *const ops[] = {"state", "flush", "servicestate", "open", "close"};
+    const char *op = pairs_find(asked, "op");
+
+    for (size_t i = 0; op && i < sizeof(ops) / sizeof(ops[0]); i++)
+        if (strcmp(op, ops[i]) == 0)
+            return true;
+    return false;
+}
+
 int host_perform(struct master *master, struct span asked, struct buf *change, struct buf *reply,
                  struct err_text *text)
 {
     const char *op = pairs_find(asked, "op"), *index = pairs_find(asked, "app");
+    const char *value = pairs_find(asked, "value");
     unsigned app = index ? (unsigned)strtoul(index, NULL, 10) : TALLY_APPS;
 
-    if (op && strcmp(op, "state") == 0 && pairs_find(asked, "value"))
-        return host_state_change(master, pairs_find(asked, "value"), change, text);
-    if (op && strcmp(op, "flush") == 0) /* workers write what waits before they confirm */
+    if (strcmp(op, "state") == 0 && value)
+        return host_state_change(master, value, change, text);
+    if (strcmp(op, "flush") == 0) /* workers write what waits before they confirm */
         return 0;
-    if (op && strcmp(op, "servicestate") == 0)
+    if (strcmp(op, "servicestate") == 0)
         return service_state_answer(master, asked, reply, text);
-    if (op == NULL || (strcmp(op, "open") != 0 && strcmp(op, "close") != 0))
-        return ERR_NOT_FOUND;
-    if (app >= TALLY_APPS)
+    if (app >= TALLY_APPS || strcmp(op, "state") == 0)
         return err_set(text, EXIT_INTERNAL, ERR_INVALID, "a malformed question");
     if (strcmp(op, "open") == 0)
         return apps_attach(&master->apps, app, asked, &master->endpoints, change, reply, text);

@@ -29,8 +29,8 @@ void host_stop(struct master *master);
 void host_post(struct master *master, enum ipc_kind kind, unsigned value, struct span text);
 uint32_t host_generation(const struct master *master);
 
-/* A question that only the registrar has: ERR_NOT_FOUND when it is another. As perform in
- * changes.c. */
+/* A question that only the registrar has, and its answer, as perform in changes.c. */
+bool host_is_asked(struct span asked);
 int host_perform(struct master *master, struct span asked, struct buf *change, struct buf *reply,
                  struct err_text *text);
 

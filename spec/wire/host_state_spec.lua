@@ -98,6 +98,23 @@ describe("the state of a host", function()
     assert.equal(text, dir:read("host.json.good"))
   end)
 
+  it("that cannot be written refuses a change and says why, and takes it later", function()
+    assert(os.execute("mkdir " .. dir.path .. "/state"))
+    local host = hosts.start({ state = dir.path .. "/state/host.json", workers = 1 })
+    local function add()
+      return server.run({ "http", "add", "urlacl", "http://+:8125/", "root",
+        env = { MOONQUAY_HOST = host.socket } })
+    end
+    assert(os.rename(dir.path .. "/state", dir.path .. "/away"))
+    local refused = add()
+    assert.same({ 78, ("moonquay: %s.new: No such file or directory\n"):format(host.state) },
+      { refused.status, refused.stderr })
+    assert.equal(0, #host:http("show urlacl").urlacl)
+    assert(os.rename(dir.path .. "/away", dir.path .. "/state"))
+    assert.equal(0, add().status)
+    assert.equal(1, #assert(json.decode(dir:read("state/host.json"))).urlacl)
+  end)
+
   it("is one host's alone", function()
     local host = start('{"version": 1}')
     local second = server.run({ "host", "--socket", dir.path .. "/s2", "--state", host.state })
