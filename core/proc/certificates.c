@@ -34,7 +34,7 @@ struct binding {
     struct tls_profile_parts place; /* without contents */
     struct binding_file files[FILES_MOST];
     unsigned file_count;
-    unsigned number; /* from 1 */
+    unsigned number; /* from 1; 0: it is only judged, and no word of it goes to the log */
     bool is_moving;  /* a file has changed, and may change on */
 };
 
@@ -115,8 +115,12 @@ static const struct binding_file *file_of(const struct binding *binding, enum tl
 static int wrong(const struct binding *binding, const struct binding_file *file, const char *reason,
                  struct err_text *text)
 {
-    return err_set(text, EXIT_OPTION, ERR_INVALID, "tls: binding %u: %s=%.300s: %.500s",
-                   binding->number, file->key, file->file.path, reason);
+    char name[40] = "";
+
+    if (binding->number)
+        snprintf(name, sizeof(name), "tls: binding %u: ", binding->number);
+    return err_set(text, EXIT_OPTION, ERR_INVALID, "%s%s=%.300s: %.500s", name, file->key,
+                   file->file.path, reason);
 }
 
 static struct tls_profile_parts parts_of(const struct binding *binding,
@@ -279,7 +283,7 @@ static int load(const struct certificates *certificates, struct binding *binding
     if (code == 0)
         *is_new = take(binding, &contents);
     contents_fini(&contents);
-    if (code == 0 && *is_new)
+    if (code == 0 && *is_new && binding->number)
         warn_of_files(binding);
     return code;
 }
@@ -372,14 +376,12 @@ static int begin(struct certificates *certificates, struct err_text *text)
     return 0;
 }
 
-/* Makes fresh of the text, with what the files hold; the caller frees it, after an error too. */
-static int load_all(struct certificates *fresh, const char *bindings, struct err_text *text)
+/* Reads what the files of fresh hold. */
+static int load_all(struct certificates *fresh, struct err_text *text)
 {
     bool is_new;
-    int code;
+    int code = check_places(fresh, text);
 
-    read_bindings(fresh, bindings);
-    code = check_places(fresh, text);
     for (unsigned i = 0; i < fresh->count && code == 0; i++)
         code = load(fresh, &fresh->bindings[i], &is_new, text);
     return code;
@@ -389,8 +391,12 @@ int certificates_judge(const struct certificates *certificates, const char *bind
                        struct err_text *text)
 {
     struct certificates fresh = {.loop = certificates->loop};
-    int code = load_all(&fresh, bindings, text);
+    int code;
 
+    read_bindings(&fresh, bindings);
+    for (unsigned i = 0; i < fresh.count; i++)
+        fresh.bindings[i].number = 0;
+    code = load_all(&fresh, text);
     free_bindings(&fresh);
     return code;
 }
@@ -398,8 +404,10 @@ int certificates_judge(const struct certificates *certificates, const char *bind
 int certificates_use(struct certificates *certificates, const char *bindings, struct err_text *text)
 {
     struct certificates fresh = {.loop = certificates->loop};
-    int code = load_all(&fresh, bindings, text);
+    int code;
 
+    read_bindings(&fresh, bindings);
+    code = load_all(&fresh, text);
     if (code == 0 && fresh.count > 0 && !certificates->is_watching)
         code = begin(certificates, text);
     if (code < 0) {

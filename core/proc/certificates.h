@@ -52,7 +52,7 @@ void certificates_close(struct certificates *certificates);
 int certificates_use(struct certificates *certificates, const char *bindings,
                      struct err_text *text);
 
-/* Whether that would succeed. */
+/* Whether that would succeed; what is wrong names no binding. */
 int certificates_judge(const struct certificates *certificates, const char *bindings,
                        struct err_text *text);
 

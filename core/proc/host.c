@@ -171,7 +171,7 @@ static void on_message(struct ipc_channel *channel)
 
 bool host_is_asked(struct span asked)
 {
-    static const char *const ops[] = {"state", "flush", "servicestate", "open", "close"};
+    static const char *const ops[] = {"state", "flush", "servicestate", "sslcert", "open", "close"};
     const char *op = pairs_find(asked, "op");
 
     for (size_t i = 0; op && i < sizeof(ops) / sizeof(ops[0]); i++)
@@ -193,6 +193,8 @@ int host_perform(struct master *master, struct span asked, struct buf *change, s
         return 0;
     if (strcmp(op, "servicestate") == 0)
         return service_state_answer(master, asked, reply, text);
+    if (strcmp(op, "sslcert") == 0)
+        return host_state_certificates(master, asked, reply, text);
     if (app >= TALLY_APPS || strcmp(op, "state") == 0)
         return err_set(text, EXIT_INTERNAL, ERR_INVALID, "a malformed question");
     if (strcmp(op, "open") == 0)

@@ -10,107 +10,19 @@
 
 #include "base/log.h"
 #include "base/mem.h"
-#include "proc/cert_store.h"
+#include "proc/host_certificates.h"
 #include "proc/master_priv.h"
 #include "proc/state_file.h"
 #include "proc/takeover.h"
 #include "share/state.h"
 
-#define STORE_NAME "certificates"
-
 struct host_state {
     struct state_file file;
     struct state state;
-    struct buf text;                            /* of it, ended by a NUL */
-    char store[PATH_MAX];                       /* of certificates that are named by their digest */
+    struct buf text; /* of it, ended by a NUL */
+    struct host_certificates certificates;
     int64_t header_wait_ms, idle_connection_ms; /* of the settings, where the state says nothing */
 };
-
-/* ---- certificates ---- */
-
-static int add_binding(const struct host_state *host, const struct sslcert *record, struct buf *all,
-                       struct err_text *text)
-{
-    const char *hash = record->text[SSLCERT_CERTHASH];
-    struct cert_store_entry entry;
-    int code = hash ? cert_store_find(host->store, hash, &entry, text) : 0;
-
-    if (code < 0)
-        return code;
-    if (buf_len(all) > 0)
-        buf_append(all, SPAN(";"));
-    sslcert_binding(record, hash ? entry.certificate : record->text[SSLCERT_CERT],
-                    hash ? entry.key : record->text[SSLCERT_KEY], all);
-    return 0;
-}
-
-static int judge_one(const struct master *master, const struct sslcert *record,
-                     struct err_text *text)
-{
-    struct buf one = {0};
-    int code = add_binding(master->host.state, record, &one, text);
-
-    buf_append(&one, SPAN("\0"));
-    if (code == 0)
-        code = certificates_judge(&master->certificates, buf_span(&one).at, text);
-    buf_fini(&one);
-    return code;
-}
-
-/* Those of the settings, then those of the state but for some. */
-static int use_some(struct master *master, const struct sslcerts *records, const bool *skipped,
-                    struct err_text *text)
-{
-    struct buf all = {0};
-    int code = 0;
-
-    buf_append(&all, span_str(master->apps.settings.tls));
-    for (size_t i = 0; i < records->count && code == 0; i++)
-        if (!skipped[i])
-            code = add_binding(master->host.state, &records->at[i], &all, text);
-    buf_append(&all, SPAN("\0"));
-    if (code == 0)
-        code = certificates_use(&master->certificates, buf_span(&all).at, text);
-    buf_fini(&all);
-    return code;
-}
-
-/*
- * A record that was there before and cannot be used any more, because its file has gone say, is
- * left out: it must not keep the others from being served. A new one must be right.
- */
-static int use_certificates(struct master *master, const struct sslcerts *before,
-                            const struct sslcerts *records, struct err_text *text)
-{
-    bool skipped[SSLCERTS_MOST] = {false};
-    struct err_text why;
-
-    if (use_some(master, records, skipped, text) == 0)
-        return 0;
-    for (size_t i = 0; i < records->count; i++) {
-        const struct sslcert *record = &records->at[i];
-        int code = judge_one(master, record, &why);
-
-        if (code < 0 && !sslcerts_have(before, record)) {
-            *text = why;
-            return code;
-        }
-        skipped[i] = code < 0;
-        if (code < 0)
-            log_event(LOG_ERROR, "certificate_unused", "%.300s: %s", sslcert_place(record),
-                      why.text);
-    }
-    return use_some(master, records, skipped, text);
-}
-
-static void tell_certificates(struct master *master)
-{
-    for (unsigned i = 0; i < master->slot_count; i++)
-        if (master->slots[i]->told) {
-            slot_send_certificates(master->slots[i]);
-            slot_send_tickets(master->slots[i]);
-        }
-}
 
 /* ---- reservations ---- */
 
@@ -179,7 +91,8 @@ static int prepare(struct master *master, const struct state *from, const struct
             apps_listen_on(&master->apps, &master->endpoints, to->listen, to->listen_count, text);
     if (code < 0 || sslcerts_equal(&from->sslcerts, &to->sslcerts))
         return code;
-    code = use_certificates(master, &from->sslcerts, &to->sslcerts, text);
+    code = host_certificates_use(&master->host.state->certificates, &from->sslcerts, &to->sslcerts,
+                                 text);
     if (code < 0 && !same_listen(from, to))
         apps_listen_on(&master->apps, &master->endpoints, from->listen, from->listen_count,
                        &ignored);
@@ -192,7 +105,7 @@ static void put_in_force(struct master *master, struct state *wish, struct span 
     struct host_state *host = master->host.state;
 
     if (!sslcerts_equal(&host->state.sslcerts, &wish->sslcerts))
-        tell_certificates(master);
+        host_certificates_tell(&host->certificates);
     tell_missing(&host->state.reservations, &wish->reservations, IPC_DROP_PREFIX, change);
     tell_missing(&wish->reservations, &host->state.reservations, IPC_ADD_PREFIX, change);
     apps_use_timeouts(&master->apps, header_wait_ms(host, wish), idle_connection_ms(host, wish),
@@ -259,14 +172,6 @@ static int read_state(struct host_state *host, const char *path, struct err_text
     return 0;
 }
 
-static void place_store(struct host_state *host, const char *path)
-{
-    const char *slash = strrchr(path, '/');
-
-    snprintf(host->store, sizeof(host->store), "%.*s" STORE_NAME,
-             slash ? (int)(slash - path + 1) : 0, path);
-}
-
 int host_state_open(struct master *master, struct err_text *text)
 {
     const struct settings *settings = &master->apps.settings;
@@ -287,7 +192,7 @@ int host_state_open(struct master *master, struct err_text *text)
         code = read_state(host, path, text);
     if (code < 0)
         return code;
-    place_store(host, path);
+    host_certificates_init(&host->certificates, master, &host->state.sslcerts, path);
     memcpy(master->endpoints.listen, host->state.listen, sizeof(host->state.listen));
     master->endpoints.listen_count = host->state.listen_count;
     apps_use_timeouts(&master->apps, header_wait_ms(host, &host->state),
@@ -298,11 +203,10 @@ int host_state_open(struct master *master, struct err_text *text)
 
 int host_state_begin(struct master *master, struct err_text *text)
 {
-    const struct host_state *host = master->host.state;
-
+    struct host_state *host = master->host.state;
     const struct sslcerts *records = &host->state.sslcerts;
 
-    return records->count ? use_certificates(master, records, records, text) : 0;
+    return records->count ? host_certificates_use(&host->certificates, records, records, text) : 0;
 }
 
 const char *host_state_path(const struct master *master)
@@ -316,6 +220,7 @@ void host_state_close(struct master *master)
 
     if (host == NULL)
         return;
+    host_certificates_fini(&host->certificates);
     state_file_close(&host->file);
     state_fini(&host->state);
     buf_fini(&host->text);
@@ -337,6 +242,12 @@ bool host_state_hold(struct master *master)
         return true;
     state_file_unlock(file);
     return false;
+}
+
+int host_state_certificates(const struct master *master, struct span asked, struct buf *reply,
+                            struct err_text *text)
+{
+    return host_certificates_show(&master->host.state->certificates, asked, reply, text);
 }
 
 const char *host_state_text(const struct master *master)

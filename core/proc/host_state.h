@@ -29,6 +29,10 @@ bool host_state_hold(struct master *master);
 /* Where it is kept. */
 const char *host_state_path(const struct master *master);
 
+/* The registrar's op=sslcert (proc/host_certificates.h). */
+int host_state_certificates(const struct master *master, struct span asked, struct buf *reply,
+                            struct err_text *text);
+
 /* As it is, for a registrar that begins. */
 const char *host_state_text(const struct master *master);
 

@@ -28,7 +28,8 @@ struct registrar_parts {
      * key, value, place) as a running app asks. op=state (value=TEXT): all that the host remembers
      * (share/state.h) shall be as in this text. op=flush: what waits for the logs is written.
      * op=servicestate (view, verbose, and process="SESSION PID UID APP" for each app of an attached
-     * process, and url= for each that it has brought): ok=DOCUMENT.
+     * process, and url= for each that it has brought): ok=DOCUMENT. op=sslcert (ipport
+     * or hostnameport, or neither for all): likewise.
      */
     void (*ask)(void *owner, unsigned number, struct span pairs);
 

@@ -208,30 +208,6 @@ static int delete_sslcert(struct state *state, const struct admin_request *reque
     return sslcerts_remove(&state->sslcerts, &place, text);
 }
 
-static int show_sslcert(const struct command *command, struct json_out *document,
-                        struct err_text *text)
-{
-    const struct sslcerts *list = &command->registrar->state.sslcerts;
-    const struct sslcert place = record_of(&command->request);
-    const struct sslcert *only = NULL;
-    struct buf record = {0};
-
-    if (sslcert_place(&place) && (only = sslcerts_find(list, &place)) == NULL)
-        return err_set(text, EXIT_OPTION, ERR_NOT_FOUND, "%.300s has no certificate",
-                       sslcert_place(&place));
-    json_out_array(document, "sslcert");
-    for (size_t i = 0; i < list->count && buf_len(document->out) <= CONTROL_DOCUMENT_BYTES; i++) {
-        if (only && only != &list->at[i])
-            continue;
-        state_write_sslcert(&list->at[i], &record);
-        json_out_encoded(document, NULL, buf_span(&record));
-        buf_consume(&record, buf_len(&record));
-    }
-    json_out_close(document);
-    buf_fini(&record);
-    return 0;
-}
-
 /* ---- iplisten, timeout ---- */
 
 static int add_iplisten(struct state *state, const struct admin_request *request,
@@ -419,6 +395,20 @@ static void ask_flush(const struct command *command, struct buf *pairs)
     pairs_add(pairs, "op", "flush");
 }
 
+/* The master knows which of them can be used. */
+static void ask_sslcert(const struct command *command, struct buf *pairs)
+{
+    static const enum sslcert_key places[] = {SSLCERT_IPPORT, SSLCERT_HOSTNAMEPORT};
+
+    pairs_add(pairs, "op", "sslcert");
+    for (size_t i = 0; i < sizeof(places) / sizeof(places[0]); i++) {
+        const char *value = admin_value(&command->request, sslcert_names[places[i]]);
+
+        if (value)
+            pairs_add(pairs, sslcert_names[places[i]], value);
+    }
+}
+
 static void add_member(const struct member *member, struct buf *pairs)
 {
     const struct program *program = member->program;
@@ -454,8 +444,9 @@ static void ask_service_state(const struct command *command, struct buf *pairs)
 /* ---- all of them ---- */
 
 static command_show_fn *const shows[ADMIN_NOUNS] = {
-    [ADMIN_URLACL] = show_urlacl,     [ADMIN_SSLCERT] = show_sslcert,
-    [ADMIN_IPLISTEN] = show_iplisten, [ADMIN_TIMEOUT] = show_timeout,
+    [ADMIN_URLACL] = show_urlacl,
+    [ADMIN_IPLISTEN] = show_iplisten,
+    [ADMIN_TIMEOUT] = show_timeout,
     [ADMIN_FIREWALL] = show_firewall,
 };
 
@@ -494,6 +485,8 @@ static command_ask_fn *ask_of(const struct admin_command *row)
 {
     if (row->verb == ADMIN_FLUSH && row->noun == ADMIN_LOGBUFFER)
         return ask_flush;
+    if (row->verb == ADMIN_SHOW && row->noun == ADMIN_SSLCERT)
+        return ask_sslcert;
     return row->verb == ADMIN_SHOW && row->noun == ADMIN_SERVICESTATE ? ask_service_state : NULL;
 }
 

@@ -114,7 +114,7 @@ void state_write_urlacl(const struct reservation *reservation, struct buf *out)
     buf_printf(out, "%s}", reservation->who.is_unknown ? ", \"unknown\": true" : "");
 }
 
-void state_write_sslcert(const struct sslcert *record, struct buf *out)
+void state_write_sslcert(const struct sslcert *record, const char *unusable, struct buf *out)
 {
     const char *comma = "";
 
@@ -125,6 +125,10 @@ void state_write_sslcert(const struct sslcert *record, struct buf *out)
         buf_printf(out, "%s\"%s\": ", comma, sslcert_names[i]);
         add_text(out, record->text[i]);
         comma = ", ";
+    }
+    if (unusable) {
+        buf_append(out, SPAN(", \"unusable\": "));
+        add_text(out, unusable);
     }
     buf_append(out, SPAN("}"));
 }
@@ -155,7 +159,7 @@ static void write_sslcerts(const struct sslcerts *list, struct buf *out)
     open_list(out, "sslcert", list->count);
     for (size_t i = 0; i < list->count; i++) {
         buf_append(out, SPAN("    "));
-        state_write_sslcert(&list->at[i], out);
+        state_write_sslcert(&list->at[i], NULL, out);
         buf_printf(out, "%s\n", i + 1 < list->count ? "," : "");
     }
     close_list(out, list->count);

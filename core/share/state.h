@@ -45,9 +45,10 @@ void state_copy(struct state *copy, const struct state *state);
 void state_write(const struct state *state, struct buf *out);
 
 /* A part of that as JSON of its own, the value alone: for those who ask. "unknown": true is added
- * for a user or group whom the machine did not know when the state was read. */
+ * for a user or group whom the machine did not know when the state was read, "unusable" where it is
+ * not NULL. */
 void state_write_urlacl(const struct reservation *reservation, struct buf *out);
-void state_write_sslcert(const struct sslcert *record, struct buf *out);
+void state_write_sslcert(const struct sslcert *record, const char *unusable, struct buf *out);
 
 /*
  * Reads what state_write wrote, or people did, into an empty state; "" is nothing. Users and groups

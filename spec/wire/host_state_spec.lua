@@ -27,6 +27,18 @@ describe("the state of a host", function()
     return hosts.start({ state = dir:write("host.json", state) })
   end
 
+  -- What a store's certificate is asked by at a port of a host.
+  local function get_secure(store, port)
+    local answer = peer.run({ "curl", "-s", "--cacert", store:path("site.pem"),
+      ("https://localhost:%d/"):format(port) })
+    return answer.stdout, answer.stderr
+  end
+
+  local function digest_of(made)
+    return (certs.openssl("x509", "-noout", "-fingerprint", "-sha1", "-in", made.cert)
+      :match("=([%x:]+)"):gsub(":", ""))
+  end
+
   local function get(address, port, path)
     local connection = client.connect(address, port, { deadline = 30 })
     connection:send(("GET %s HTTP/1.1\r\nHost: localhost\r\n\r\n"):format(path))
@@ -181,22 +193,51 @@ done]]):format(8000 + round, round), server.executable },
     local made = store:make("site", { names = { "localhost" } })
     assert(os.execute("mkdir " .. dir.path .. "/certificates"))
     dir:write("certificates/site.pem", store:read("site.pem") .. store:read("site.key"))
-    local digest = certs.openssl("x509", "-noout", "-fingerprint", "-sha1", "-in", made.cert)
-      :match("=([%x:]+)"):gsub(":", "")
     local host = start(([[{"version": 1, "sslcert": [
       {"hostnameport": "localhost:%d", "cert": "%s", "key": "%s"},
       {"hostnameport": "gone.example:%d", "cert": "/nonexistent", "key": "/nonexistent"},
       {"ipport": "0.0.0.0:%d", "certhash": "%s"}]}]]):format(named, made.cert, made.key, named,
-      hashed, digest))
+      hashed, digest_of(made)))
     assert.truthy(host.server:stderr():find("certificate_unused.*gone.example"))
     host:app("app:get('/', function(req) return req.scheme end)", { prefixes = {
       ("https://localhost:%d/"):format(named), ("https://localhost:%d/"):format(hashed) } })
     for _, port in ipairs({ named, hashed }) do
-      local answer = peer.run({ "curl", "-s", "--cacert", store:path("site.pem"),
-        ("https://localhost:%d/"):format(port) })
-      assert.equal("https", answer.stdout, answer.stderr)
+      assert.equal("https", get_secure(store, port))
     end
     store:remove()
+  end)
+
+  it("has certificates whose files come late, and shows what is missing till then", function()
+    local named, hashed = secure.free_port(), secure.free_port()
+    local store = certs.new()
+    finally(function() store:remove() end)
+    local made = store:make("site", { names = { "localhost" } })
+    local cert, key = dir.path .. "/late.pem", dir.path .. "/late.key"
+    local host = start(([[{"version": 1, "sslcert": [
+      {"hostnameport": "localhost:%d", "cert": "%s", "key": "%s"},
+      {"ipport": "0.0.0.0:%d", "certhash": "%s"}]}]]):format(named, cert, key, hashed,
+      digest_of(made)))
+    local function unusable()
+      local all = host:http("show sslcert").sslcert
+      return { all[1].unusable, all[2].unusable }
+    end
+    assert.matches("late.pem: cannot be read: No such file", unusable()[1], 1, true)
+    assert.matches("no certificate in " .. dir.path .. "/certificates has it", unusable()[2], 1,
+      true)
+    host:app("app:get('/', function(req) return req.scheme end)", { prefixes = {
+      ("https://localhost:%d/"):format(named), ("https://localhost:%d/"):format(hashed) } })
+    dir:write("late.key", store:read("site.key"))
+    dir:write("late.pem", store:read("site.pem"))
+    host.server:await("certificate_used [^\n]*localhost:" .. named)
+    assert.equal("https", get_secure(store, named))
+    assert.is_nil(host:http("show sslcert hostnameport=localhost:" .. named).sslcert[1].unusable)
+    assert(os.execute("mkdir " .. dir.path .. "/certificates"))
+    dir:write("certificates/site.pem", store:read("site.pem") .. store:read("site.key"))
+    host.server:await("certificate_used [^\n]*:" .. hashed)
+    assert.equal("https", get_secure(store, hashed))
+    assert.same({}, unusable())
+    assert.equal(2, select(2, host.server:stderr():gsub("certificate_unused", "")))
+    assert.is_nil(dir:read("host.json"):find("unusable", 1, true))
   end)
 
   if sys.geteuid() == 0 then

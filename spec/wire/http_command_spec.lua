@@ -119,10 +119,11 @@ describe("moonquay http", function()
     good(("update sslcert %s %s %s min_version=1.3"):format(place, made.cert, made.key))
     local record = document("show sslcert").sslcert[1]
     assert.same({ "1.3", nil }, { record.min_version, record.appid })
-    refused(78, "/nonexistent", "add sslcert 0.0.0.0:8443 /nonexistent /nonexistent")
+    refused(78, "moonquay: 0.0.0.0:8443: certificate=/nonexistent: cannot be read: No such file",
+      "add sslcert 0.0.0.0:8443 /nonexistent /nonexistent")
     local hash = ("0123456789"):rep(4)
-    refused(78, "certhash=" .. hash .. ": no certificate in ", "add sslcert [::]:8443 certhash="
-      .. hash)
+    refused(78, "[::]:8443: certhash=" .. hash .. ": no certificate in ",
+      "add sslcert [::]:8443 certhash=" .. hash)
     assert.equal(1, #document("show sslcert").sslcert)
     good("delete sslcert " .. place)
     refused(78, "has no certificate", "show sslcert " .. place)

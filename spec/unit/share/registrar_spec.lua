@@ -766,6 +766,11 @@ describe("registrar", function()
       open()
       local program = registrar:program()
       local hash = ("ab"):rep(20)
+      -- The records of the state that the master is asked to put in force.
+      local function wished(words)
+        local asked = select(3, command(program, words))
+        return json.decode(value_of(asked[1].pairs, "value")).sslcert
+      end
       command(program, "add sslcert hostnameport=A.example:443 certhash=" .. hash
         .. " clientcertnegotiation=enable")
       local why, code = command(program, "add sslcert hostnameport=a.example:443 certhash=" .. hash)
@@ -773,15 +778,25 @@ describe("registrar", function()
       why, code = command(program, "update sslcert ipport=0.0.0.0:443 certhash=" .. hash)
       assert.same({ "0.0.0.0:443 has no certificate", 78 }, { why, code })
       command(program, "add sslcert ipport=0.0.0.0:443 cert=/a key=/b min_version=1.3")
-      command(program, "update sslcert ipport=0.0.0.0:443 cert=/c key=/d")
-      local records = shown(program, "show sslcert").sslcert
+      local records = wished("update sslcert ipport=0.0.0.0:443 cert=/c key=/d")
       assert.same({ hostnameport = "a.example:443", certhash = hash, client_certificate = "allow" },
         records[1])
       assert.same({ ipport = "0.0.0.0:443", cert = "/c", key = "/d" }, records[2])
-      assert.equal(1, #shown(program, "show sslcert ipport=0.0.0.0:443").sslcert)
-      command(program, "delete sslcert hostnameport=a.example:443")
-      why, code = command(program, "show sslcert hostnameport=a.example:443")
+      assert.equal(1, #wished("delete sslcert hostnameport=a.example:443"))
+      why, code = command(program, "delete sslcert hostnameport=a.example:443")
       assert.same({ "a.example:443 has no certificate", 78 }, { why, code })
+    end)
+
+    it("has the master show certificates, all or that of a place", function()
+      open()
+      local program = registrar:program()
+      for words, expected in pairs({
+        [""] = { { "op", "sslcert" } },
+        [" ipport=0.0.0.0:443"] = { { "op", "sslcert" }, { "ipport", "0.0.0.0:443" } },
+        [" hostnameport=a.b:443"] = { { "op", "sslcert" }, { "hostnameport", "a.b:443" } },
+      }) do
+        assert.same(expected, select(3, command(program, "show sslcert" .. words))[1].pairs)
+      end
     end)
 
     it("of addresses and time limits", function()
