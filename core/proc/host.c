@@ -58,8 +58,8 @@ static int listen_at(struct host *host, struct err_text *text)
     if (lstat(host->path, &info) == 0 && !S_ISSOCK(info.st_mode))
         return err_set(text, EXIT_OPTION, ERR_EXISTS, "%s is there and is no socket", host->path);
     if (is_served(&address))
-        return err_set(text, EXIT_PORT_IN_USE, ERR_IN_USE, "%s: another host listens there",
-                       host->path);
+        return err_set(text, EXIT_PORT_IN_USE, ERR_IN_USE,
+                       "%s: another host listens there (--replace takes its place)", host->path);
     unlink(host->path);
     host->control_fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     before = umask(0111);

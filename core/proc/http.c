@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <time.h>
 
 #include "base/buf.h"
@@ -35,10 +36,23 @@ struct http {
 
 /* ---- the words ---- */
 
+/* Adds where there is more about it: of the command, when it is known which one is meant. */
+static int usage_of(struct http *http, int code)
+{
+    const struct admin_command *command = http->request.command;
+    size_t used = strlen(http->text.text);
+
+    snprintf(http->text.text + used, sizeof(http->text.text) - used,
+             "; moonquay http%s%s%s%s --help shows how", command ? " " : "",
+             command ? admin_verb_word(command->verb) : "", command ? " " : "",
+             command ? admin_noun_word(command->noun) : "");
+    return code;
+}
+
 static int usage(struct http *http, const char *what, const char *word)
 {
-    return err_set(&http->text, EXIT_USAGE_ERROR, ERR_INVALID,
-                   "%s%.200s; moonquay http --help shows how", what, word);
+    return usage_of(http,
+                    err_set(&http->text, EXIT_USAGE_ERROR, ERR_INVALID, "%s%.200s", what, word));
 }
 
 /* One option at *word, which is moved to the last word that belongs to it. */
@@ -60,6 +74,15 @@ static int read_option(struct http *http, char ***word)
     return http->socket && http->socket[0] == '\0' ? usage(http, "wants a path: --socket", "") : 0;
 }
 
+/* "help add urlacl" as "--help add urlacl". */
+static void take_help(struct http *http)
+{
+    if (http->word_count == 0 || strcasecmp(http->words[0], "help") != 0)
+        return;
+    http->help = true;
+    memmove(http->words, http->words + 1, --http->word_count * sizeof(http->words[0]));
+}
+
 /* words end with NULL, as argv does. */
 static int read_words(struct http *http, char **words)
 {
@@ -72,9 +95,11 @@ static int read_words(struct http *http, char **words)
             code = usage(http, "one word too many: ", *words);
         else
             http->words[http->word_count++] = *words;
+    take_help(http);
     if (code < 0 || http->help)
         return code;
-    return admin_read_words(&http->request, http->words, http->word_count, &http->text);
+    code = admin_read_words(&http->request, http->words, http->word_count, &http->text);
+    return code < 0 ? usage_of(http, code) : 0;
 }
 
 /* ---- asking ---- */

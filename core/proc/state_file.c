@@ -115,7 +115,9 @@ int state_file_lock(struct state_file *file, struct err_text *text)
         return failed(path, text);
     if (flock(file->lock_fd, LOCK_EX | LOCK_NB) == 0)
         return 0;
-    return err_set(text, EXIT_PORT_IN_USE, ERR_IN_USE, "%.500s: another host has this state file",
+    return err_set(text, EXIT_PORT_IN_USE, ERR_IN_USE,
+                   "%.500s: another host has this state file (--replace, with the same --socket, "
+                   "takes its place)",
                    file->path);
 }
 

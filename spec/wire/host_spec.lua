@@ -269,7 +269,8 @@ return app]] })
   it("keeps its socket from a second one", function()
     local second = server.run({ "host", "--socket", host.socket })
     assert.equal(69, second.status)
-    assert.truthy(second.stderr:find("another host listens there", 1, true))
+    assert.truthy(second.stderr:find("another host listens there (--replace takes its place)\n",
+      1, true))
   end)
 end)
 

@@ -131,7 +131,8 @@ describe("the state of a host", function()
     local host = start('{"version": 1}')
     local second = server.run({ "host", "--socket", dir.path .. "/s2", "--state", host.state })
     assert.equal(69, second.status)
-    assert.truthy(second.stderr:find("another host has this state file", 1, true))
+    assert.truthy(second.stderr:find("another host has this state file (--replace, "
+      .. "with the same --socket, takes its place)\n", 1, true))
     assert.equal(0, host:stop())
   end)
 

@@ -198,9 +198,10 @@ firewall-cmd --reload
 
   it("says in one line what is wrong, before it asks a host", function()
     host.socket = "/nonexistent/host.sock"
-    refused(64, "a command is missing: there are add, ", "")
+    refused(64, "a command is missing: there are add, update, delete, show, flush; "
+      .. "moonquay http --help shows how\n", "")
     refused(64, "add urlac: there are urlacl", "add urlac")
-    refused(64, "url= is missing", "add urlacl")
+    refused(64, "url= is missing; moonquay http add urlacl --help shows how\n", "add urlacl")
     refused(64, "ends with a slash", "add urlacl http://+:80 root")
     refused(64, "user= or group=", "add urlacl http://+:80/ sddl=D:(A;;GX;;;WD)")
     refused(64, "no such option: --jason", "show urlacl --jason")
@@ -235,6 +236,8 @@ firewall-cmd --reload
     local one = good("add sslcert -h")
     assert.truthy(one:find("^moonquay http add sslcert\n"))
     assert.is_nil(one:find("urlacl", 1, true))
+    assert.equal(good("--help"), good("help"))
+    assert.equal(one, good("Help add sslcert"))
     assert.truthy(server.run({ "help" }).stdout:find("moonquay http COMMAND", 1, true))
   end)
 
