@@ -158,14 +158,15 @@ static int read_state(struct host_state *host, const char *path, struct err_text
 {
     struct err_text why;
     int code = state_file_open(&host->file, path, &host->text, text);
+    const char *slash = strrchr(host->file.path, '/');
 
     if (code < 0)
         return code;
     code = state_read(&host->state, buf_span(&host->text), &why);
     if (code < 0)
         return err_set(text, why.exit_code, code,
-                       "%.400s: %.400s; what was right last is in %s.good", path, why.text,
-                       strrchr(path, '/') ? strrchr(path, '/') + 1 : path);
+                       "%.400s: %.400s; what was right last is in %s.good", host->file.path,
+                       why.text, slash ? slash + 1 : host->file.path);
     warn_of_holders(&host->state.reservations);
     state_file_is_good(&host->file, buf_span(&host->text));
     buf_append(&host->text, SPAN("\0"));
@@ -192,7 +193,7 @@ int host_state_open(struct master *master, struct err_text *text)
         code = read_state(host, path, text);
     if (code < 0)
         return code;
-    host_certificates_init(&host->certificates, master, &host->state.sslcerts, path);
+    host_certificates_init(&host->certificates, master, &host->state.sslcerts, host->file.path);
     memcpy(master->endpoints.listen, host->state.listen, sizeof(host->state.listen));
     master->endpoints.listen_count = host->state.listen_count;
     apps_use_timeouts(&master->apps, header_wait_ms(host, &host->state),

@@ -21,6 +21,7 @@
 #define NEW_SUFFIX    ".new"
 #define LOCK_SUFFIX   ".lock"
 #define SUFFIX_BYTES  16
+#define LINKS_MOST    40u /* as the kernel has it */
 #define SUFFIXED_PATH (PATH_MAX + SUFFIX_BYTES)
 
 static int failed(const char *path, struct err_text *text)
@@ -53,11 +54,14 @@ static int make_dirs(const char *dir, struct err_text *text)
     return code == 0 ? make_dir(part, text) : code;
 }
 
-static const char *absolute(const char *variable)
+/* The first of a variable's paths: systemd separates those of STATE_DIRECTORY by colons. Nothing
+ * when it is no absolute one. */
+static struct span absolute(const char *variable, bool is_list)
 {
     const char *value = getenv(variable);
+    size_t length = value ? strcspn(value, is_list ? ":" : "") : 0;
 
-    return value && value[0] == '/' && strlen(value) < PATH_MAX / 2 ? value : NULL;
+    return value && value[0] == '/' && length < PATH_MAX / 2 ? span_of(value, length) : SPAN_NONE;
 }
 
 bool state_file_real(const char *path, char real[PATH_MAX])
@@ -77,23 +81,56 @@ bool state_file_real(const char *path, char real[PATH_MAX])
 
 int state_file_default(char path[PATH_MAX], struct err_text *text)
 {
-    const char *service = absolute("STATE_DIRECTORY"), *state = absolute("XDG_STATE_HOME");
-    const char *home = absolute("HOME");
+    struct span service = absolute("STATE_DIRECTORY", true);
+    struct span state = absolute("XDG_STATE_HOME", false), home = absolute("HOME", false);
     char dir[PATH_MAX / 2 + 64];
 
-    if (service)
-        snprintf(dir, sizeof(dir), "%s", service);
+    if (service.len)
+        snprintf(dir, sizeof(dir), "%.*s", (int)service.len, service.at);
     else if (geteuid() == 0)
         snprintf(dir, sizeof(dir), "/var/lib/moonquay");
-    else if (state)
-        snprintf(dir, sizeof(dir), "%s/moonquay", state);
-    else if (home)
-        snprintf(dir, sizeof(dir), "%s/.local/state/moonquay", home);
+    else if (state.len)
+        snprintf(dir, sizeof(dir), "%.*s/moonquay", (int)state.len, state.at);
+    else if (home.len)
+        snprintf(dir, sizeof(dir), "%.*s/.local/state/moonquay", (int)home.len, home.at);
     else
         return err_set(text, EXIT_OPTION, ERR_NOT_FOUND,
                        "there is no HOME for a state file: --state FILE says where");
     snprintf(path, PATH_MAX, "%s/" NAME, dir);
     return make_dirs(dir, text);
+}
+
+/* One link further; 0 when path is none, or nothing is there. */
+static int follow(char path[PATH_MAX], struct err_text *text)
+{
+    char target[PATH_MAX], next[2 * PATH_MAX];
+    ssize_t length = readlink(path, target, sizeof(target) - 1);
+    const char *slash = strrchr(path, '/');
+
+    if (length < 0)
+        return 0;
+    target[length] = '\0';
+    snprintf(next, sizeof(next), "%.*s%s", slash && target[0] != '/' ? (int)(slash - path + 1) : 0,
+             path, target);
+    if (strlen(next) >= PATH_MAX)
+        return err_set(text, EXIT_OPTION, ERR_TOO_LARGE, "too long a link: %.500s", path);
+    memcpy(path, next, strlen(next) + 1);
+    return 1;
+}
+
+/* To the file behind all links, which need not be there yet: a rename would replace a link, and the
+ * lock is to be the same by each name. */
+static int follow_all(char path[PATH_MAX], struct err_text *text)
+{
+    int code = 1;
+
+    for (unsigned links = 0; code > 0; links++) {
+        if (links > LINKS_MOST)
+            return err_set(text, EXIT_OPTION, ERR_INVALID, "%.500s: more than %u links", path,
+                           LINKS_MOST);
+        code = follow(path, text);
+    }
+    return code;
 }
 
 /* ---- reading ---- */
@@ -171,7 +208,9 @@ int state_file_open(struct state_file *file, const char *path, struct buf *conte
     if (strlen(path) >= PATH_MAX)
         return err_set(text, EXIT_OPTION, ERR_TOO_LARGE, "too long a path: %.200s", path);
     snprintf(file->path, sizeof(file->path), "%s", path);
-    code = state_file_lock(file, text);
+    code = follow_all(file->path, text);
+    if (code == 0)
+        code = state_file_lock(file, text);
     if (code == 0)
         code = read_file(file->path, content, text);
     return code;

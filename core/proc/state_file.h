@@ -13,13 +13,13 @@
 #include "base/span.h"
 
 struct state_file {
-    char path[PATH_MAX];
-    int lock_fd; /* -1: not open */
+    char path[PATH_MAX]; /* behind all links */
+    int lock_fd;         /* -1: not open */
 };
 
 /* Where it lies when nobody says: /var/lib/moonquay/host.json for root, else
- * $XDG_STATE_HOME/moonquay or ~/.local/state/moonquay. $STATE_DIRECTORY, as systemd sets it, beats
- * both. Makes the directory. 0 or an error. */
+ * $XDG_STATE_HOME/moonquay or ~/.local/state/moonquay. $STATE_DIRECTORY, as systemd sets it, or the
+ * first of several there, beats both. Makes the directory. 0 or an error. */
 int state_file_default(char path[PATH_MAX], struct err_text *text);
 
 /* The path from the root, links followed, also of a file that is not there; false: nor its

@@ -136,6 +136,43 @@ describe("the state of a host", function()
     assert.equal(0, host:stop())
   end)
 
+  it("lies in the first of the directories that systemd names", function()
+    local socket, names = dir.path .. "/s", { "first", "second" }
+    for i, name in ipairs(names) do
+      assert(os.execute(("mkdir %s/%s"):format(dir.path, name)))
+      names[i] = dir.path .. "/" .. name
+    end
+    local host = server.start({ command = "host", bare = true, ready = false,
+      options = { "--socket", socket, "--workers", "1" },
+      env = { STATE_DIRECTORY = table.concat(names, ":") } })
+    host:await("started [^\n]*host at")
+    assert.equal(0, server.run({ "http", "add", "urlacl", "http://+:8125/", "root",
+      env = { MOONQUAY_HOST = socket } }).status)
+    assert.truthy(dir:read("first/host.json"))
+    assert.is_nil(dir:read("second/host.json"))
+    assert.equal(0, host:stop())
+  end)
+
+  it("stays where a link leads, which may lead nowhere yet", function()
+    assert(os.execute(("cd %s && mkdir real && ln -s real/host.json near && ln -s $PWD/near far")
+      :format(dir.path)))
+    for i = 1, 2 do
+      local host = hosts.start({ state = dir.path .. "/far", workers = 1 })
+      local second = server.run({ "host", "--socket", dir.path .. "/s2", "--state",
+        dir.path .. "/real/host.json" })
+      assert.equal(69, second.status)
+      host:http(("add urlacl http://+:8125/%d/ root"):format(i))
+      assert.equal(i, #assert(json.decode(dir:read("real/host.json"))).urlacl)
+      assert(os.execute(("test -L %s/far && test -L %s/near"):format(dir.path, dir.path)))
+      assert.equal(0, host:stop())
+    end
+    assert(os.execute(("ln -s loop %s/loop"):format(dir.path)))
+    local loop = server.run({ "host", "--socket", dir.path .. "/s",
+      "--state", dir.path .. "/loop" })
+    assert.same({ 78, ("moonquay: %s/loop: more than 40 links\n"):format(dir.path) },
+      { loop.status, loop.stderr })
+  end)
+
   it("is not believed when others may write it", function()
     local path = dir:write("host.json", '{"version": 1}')
     assert(os.execute("chmod 666 " .. path))
