@@ -65,18 +65,27 @@ static int set_flag(int fd, int level, int option)
     return setsockopt(fd, level, option, &on, sizeof(on));
 }
 
+static int set_early(int fd, const struct net_addr *addr)
+{
+    return addr->family == NET_IPV6 ? set_flag(fd, IPPROTO_IPV6, IPV6_FREEBIND)
+                                    : set_flag(fd, IPPROTO_IP, IP_FREEBIND);
+}
+
 /*
  * The exclusive socket listens before SO_REUSEPORT is set: the kernel looks for a conflict again in
  * listen(), so that of two servers that start at the same moment one is refused.
  */
-static int prepare(int fd, const struct net_addr *addr, bool exclusive)
+static int prepare(int fd, const struct net_addr *addr, unsigned how)
 {
+    bool exclusive = how & LISTENER_EXCLUSIVE;
     struct sockaddr_storage address;
     socklen_t len = net_addr_to(addr, &address);
 
     if (set_flag(fd, SOL_SOCKET, SO_REUSEADDR) < 0)
         return -1;
     if (addr->family == NET_IPV6 && set_flag(fd, IPPROTO_IPV6, IPV6_V6ONLY) < 0)
+        return -1;
+    if (how & LISTENER_EARLY && set_early(fd, addr) < 0)
         return -1;
     if (!exclusive && set_flag(fd, SOL_SOCKET, SO_REUSEPORT) < 0)
         return -1;
@@ -85,7 +94,7 @@ static int prepare(int fd, const struct net_addr *addr, bool exclusive)
     return exclusive ? set_flag(fd, SOL_SOCKET, SO_REUSEPORT) : 0;
 }
 
-int listener_bind(struct net_addr *addr, bool exclusive, struct err_text *text)
+int listener_bind(struct net_addr *addr, unsigned how, struct err_text *text)
 {
     struct sockaddr_storage bound;
     socklen_t len = sizeof(bound);
@@ -97,7 +106,7 @@ int listener_bind(struct net_addr *addr, bool exclusive, struct err_text *text)
 
     if (fd < 0)
         return fail(addr, errno, text);
-    if (prepare(fd, addr, exclusive) < 0 || getsockname(fd, (struct sockaddr *)&bound, &len) < 0) {
+    if (prepare(fd, addr, how) < 0 || getsockname(fd, (struct sockaddr *)&bound, &len) < 0) {
         int number = errno;
 
         close(fd);

@@ -12,13 +12,20 @@
 #define LISTENER_BACKLOG 4096 /* the kernel caps it at net.core.somaxconn */
 
 /*
- * Binds and listens. exclusive: the first socket of an address, bound before SO_REUSEPORT is set on
- * it, so that it fails when anybody, also a server of the same user, has the port; otherwise one
- * that joins the group of the first. addr->port 0 takes a free port and writes it back. Returns the
- * descriptor (non-blocking, close-on-exec), or ERR_IN_USE, ERR_PERMISSION, ERR_LIMIT,
- * ERR_UNSUPPORTED (no such address family), with text saying which address.
+ * How a socket is bound. LISTENER_EXCLUSIVE: the first of an address, bound before SO_REUSEPORT is
+ * set on it, so that it fails when anybody, also a server of the same user, has the port; otherwise
+ * one that joins the group of the first. LISTENER_EARLY: the address need not be the machine's; the
+ * socket serves it as long as it is.
  */
-int listener_bind(struct net_addr *addr, bool exclusive, struct err_text *text);
+#define LISTENER_EXCLUSIVE 1u
+#define LISTENER_EARLY     2u
+
+/*
+ * Binds and listens; how: some of those. addr->port 0 takes a free port and writes it back. Returns
+ * the descriptor (non-blocking, close-on-exec), or ERR_IN_USE, ERR_PERMISSION, ERR_LIMIT,
+ * ERR_UNSUPPORTED (no such address, or family), with text saying which address.
+ */
+int listener_bind(struct net_addr *addr, unsigned how, struct err_text *text);
 
 struct listener;
 

@@ -66,6 +66,14 @@ static bool same_address(const struct net_addr *a, const struct net_addr *b)
     return same_host(a, b) && a->port == b->port;
 }
 
+static bool is_listed(const struct endpoints *endpoints, const struct net_addr *addr)
+{
+    for (unsigned i = 0; i < endpoints->listen_count; i++)
+        if (same_host(&endpoints->listen[i], addr))
+            return true;
+    return false;
+}
+
 static struct endpoint *find(const struct endpoints *endpoints, const struct net_addr *addr)
 {
     for (unsigned i = 0; i < endpoints->count; i++)
@@ -102,11 +110,19 @@ static int *no_sockets(unsigned slots)
     return sockets;
 }
 
-static int open_slots(struct endpoint *endpoint, unsigned from, unsigned slots,
+/* An address of the list may come later, as HTTP.sys has it: an interface that is not up yet must
+ * not keep apps from the other addresses. */
+static int bind_socket(const struct endpoints *endpoints, struct net_addr *addr, unsigned how,
+                       struct err_text *text)
+{
+    return listener_bind(addr, how | (is_listed(endpoints, addr) ? LISTENER_EARLY : 0), text);
+}
+
+static int open_slots(const struct endpoints *endpoints, struct endpoint *endpoint, unsigned from,
                       struct err_text *text)
 {
-    for (unsigned i = from; i < slots; i++) {
-        endpoint->sockets[i] = listener_bind(&endpoint->addr, false, text);
+    for (unsigned i = from; i < endpoints->slots; i++) {
+        endpoint->sockets[i] = bind_socket(endpoints, &endpoint->addr, 0, text);
         if (endpoint->sockets[i] < 0)
             return endpoint->sockets[i];
     }
@@ -129,11 +145,13 @@ static int open_address(struct endpoints *endpoints, struct net_addr *addr, bool
                        "(ulimit -n)",
                        endpoints->most);
     fresh.sockets = no_sockets(endpoints->slots);
-    code = listener_bind(addr, !port_is_ours(endpoints, addr->port) || addr->port == 0, text);
+    code = bind_socket(
+        endpoints, addr,
+        !port_is_ours(endpoints, addr->port) || addr->port == 0 ? LISTENER_EXCLUSIVE : 0, text);
     fresh.addr = *addr;
     if (code >= 0) {
         fresh.sockets[0] = code;
-        code = open_slots(&fresh, 1, endpoints->slots, text);
+        code = open_slots(endpoints, &fresh, 1, text);
     }
     if (code < 0) {
         close_sockets(&fresh, endpoints->slots);
@@ -206,11 +224,8 @@ static int check_listen(const struct endpoints *endpoints, const struct url_pref
     struct wanted wanted = wanted_by(endpoints, prefix);
 
     if (prefix->bucket != PREFIX_IP || endpoints->listen_count == 0 ||
-        net_addr_loopback(&wanted.addrs[0]))
+        net_addr_loopback(&wanted.addrs[0]) || is_listed(endpoints, &wanted.addrs[0]))
         return 0;
-    for (unsigned i = 0; i < endpoints->listen_count; i++)
-        if (same_host(&endpoints->listen[i], &wanted.addrs[0]))
-            return 0;
     return err_set(text, EXIT_OPTION, ERR_UNSUPPORTED,
                    "this host does not listen at the address (moonquay http show iplisten)");
 }
@@ -286,7 +301,7 @@ int endpoints_complete(struct endpoints *endpoints, struct err_text *text)
     for (unsigned i = 0; i < endpoints->count && code == 0; i++)
         for (unsigned slot = 0; slot < endpoints->slots && code == 0; slot++)
             if (endpoints->at[i].sockets[slot] < 0) {
-                code = listener_bind(&endpoints->at[i].addr, false, text);
+                code = bind_socket(endpoints, &endpoints->at[i].addr, 0, text);
                 endpoints->at[i].sockets[slot] = code;
                 code = code < 0 ? code : 0;
             }
@@ -354,6 +369,22 @@ int endpoints_listen_on(struct endpoints *endpoints, const struct net_addr *list
     each(owner, leave_one, &moving);
     use_list(endpoints, listen, count);
     return 0;
+}
+
+int endpoints_judge_listen(const struct net_addr *addr, bool *is_missing, struct err_text *text)
+{
+    static const unsigned ways[] = {LISTENER_EARLY, 0};
+    int fd = 0;
+
+    for (unsigned i = 0; i < sizeof(ways) / sizeof(ways[0]) && fd >= 0; i++) {
+        struct net_addr probe = *addr; /* with port 0: any that is free */
+
+        fd = listener_bind(&probe, ways[i], text);
+        if (fd >= 0)
+            close(fd);
+        *is_missing = i == 1 && fd == ERR_UNSUPPORTED;
+    }
+    return fd < 0 && !*is_missing ? fd : 0;
 }
 
 void endpoints_close_unused(struct endpoints *endpoints, unsigned version)

@@ -32,7 +32,8 @@ struct endpoints {
     unsigned count, slots, last_id, version;
     unsigned most; /* for so many there are descriptors; what is left starts workers */
 
-    /* Where prefixes of all addresses are served; none: on all. */
+    /* Where prefixes of all addresses are served, as soon as the machine has these; none: on all.
+     */
     struct net_addr listen[ENDPOINTS_LISTEN_MOST];
     unsigned listen_count;
 };
@@ -65,6 +66,9 @@ typedef void endpoints_each_fn(void *owner,
                                void *context);
 int endpoints_listen_on(struct endpoints *endpoints, const struct net_addr *listen, unsigned count,
                         endpoints_each_fn *each, void *owner, struct err_text *text);
+
+/* Whether an address can be one of them; is_missing: the machine does not have it now. */
+int endpoints_judge_listen(const struct net_addr *addr, bool *is_missing, struct err_text *text);
 
 void endpoints_close_unused(struct endpoints *endpoints, unsigned version);
 void endpoints_close_all(struct endpoints *endpoints);

@@ -188,7 +188,7 @@ int host_perform(struct master *master, struct span asked, struct buf *change, s
     unsigned app = index ? (unsigned)strtoul(index, NULL, 10) : TALLY_APPS;
 
     if (strcmp(op, "state") == 0 && value)
-        return host_state_change(master, value, change, text);
+        return host_state_change(master, value, change, reply, text);
     if (strcmp(op, "flush") == 0) /* workers write what waits before they confirm */
         return 0;
     if (strcmp(op, "servicestate") == 0)

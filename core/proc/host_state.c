@@ -71,6 +71,47 @@ static int64_t idle_connection_ms(const struct host_state *host, const struct st
                                     : host->idle_connection_ms;
 }
 
+/* ---- addresses ---- */
+
+static bool is_address_in(const struct state *state, const struct net_addr *addr)
+{
+    for (unsigned i = 0; i < state->listen_count; i++)
+        if (memcmp(&state->listen[i], addr, sizeof(*addr)) == 0)
+            return true;
+    return false;
+}
+
+/* Those of the wish that from has not, NULL: all: 0, or what is wrong. What is only not there yet
+ * goes to warnings. */
+static int judge_addresses(const struct state *from, const struct state *wish, struct buf *warnings,
+                           struct err_text *text)
+{
+    char ip[NET_ADDR_TEXT], line[200];
+    struct err_text why;
+    bool is_missing;
+
+    for (unsigned i = 0; i < wish->listen_count; i++) {
+        if (from && is_address_in(from, &wish->listen[i]))
+            continue;
+        net_addr_ip(&wish->listen[i], ip);
+        if (endpoints_judge_listen(&wish->listen[i], &is_missing, &why) < 0)
+            return err_set(text, why.exit_code, ERR_INVALID, "%s: %.500s", ip, why.text);
+        snprintf(line, sizeof(line),
+                 "this machine does not have %s now; it is served as soon as it has", ip);
+        if (is_missing)
+            pairs_add(warnings, "warning", line);
+    }
+    return 0;
+}
+
+static void log_warnings(struct span warnings)
+{
+    const char *key, *value;
+
+    while (pairs_next(&warnings, &key, &value))
+        log_event(LOG_WARN, "address_missing", "%s", value);
+}
+
 /* ---- changes ---- */
 
 static bool same_listen(const struct state *a, const struct state *b)
@@ -119,7 +160,7 @@ static void put_in_force(struct master *master, struct state *wish, struct span 
 }
 
 int host_state_change(struct master *master, const char *wish, struct buf *change,
-                      struct err_text *text)
+                      struct buf *reply, struct err_text *text)
 {
     struct host_state *host = master->host.state;
     struct state state = {0};
@@ -128,6 +169,8 @@ int host_state_change(struct master *master, const char *wish, struct buf *chang
 
     if (code == 0)
         code = check_schemes(master, &state, text);
+    if (code == 0)
+        code = judge_addresses(&host->state, &state, reply, text);
     if (code == 0)
         code = prepare(master, &host->state, &state, text);
     if (code == 0) {
@@ -138,6 +181,7 @@ int host_state_change(struct master *master, const char *wish, struct buf *chang
     if (code == 0) {
         put_in_force(master, &state, span_str(wish), change);
         state_file_is_good(&host->file, span_str(wish));
+        log_warnings(buf_span(reply));
     }
     state_fini(&state);
     return code;
@@ -202,10 +246,24 @@ int host_state_open(struct master *master, struct err_text *text)
     return 0;
 }
 
+/* What cannot be served is told by who wants it served. */
+static void warn_of_addresses(const struct state *state)
+{
+    struct buf warnings = {0};
+    struct err_text text;
+
+    if (judge_addresses(NULL, state, &warnings, &text) < 0)
+        log_event(LOG_WARN, "address_unusable", "%s", text.text);
+    log_warnings(buf_span(&warnings));
+    buf_fini(&warnings);
+}
+
 int host_state_begin(struct master *master, struct err_text *text)
 {
     struct host_state *host = master->host.state;
     const struct sslcerts *records = &host->state.sslcerts;
+
+    warn_of_addresses(&host->state);
 
     return records->count ? host_certificates_use(&host->certificates, records, records, text) : 0;
 }

@@ -39,9 +39,10 @@ const char *host_state_text(const struct master *master);
 /* Adds what a worker that begins is told. */
 void host_state_describe(const struct master *master, struct buf *pairs);
 
-/* The state as it shall be from now on; change is what the workers are told. Nothing has changed
- * when it fails. */
+/* The state as it shall be from now on; change is what the workers are told. Adds warning=TEXT to
+ * reply where it is done and whoever asked should know something. Nothing has changed when it
+ * fails. */
 int host_state_change(struct master *master, const char *wish, struct buf *change,
-                      struct err_text *text);
+                      struct buf *reply, struct err_text *text);
 
 #endif

@@ -223,7 +223,7 @@ static int print(json_t *root, bool of_firewall, struct err_text *text)
     if (of_firewall)
         return print_firewalls(root, text);
     print_object(root, 0);
-    if (json_object_size(root) == 0)
+    if (json_object_size(root) == 0 || json_object_get(root, "warning"))
         printf("done\n");
     return 0;
 }

@@ -26,10 +26,10 @@ struct registrar_parts {
      * value=NAME, uid=U, set:KEY=VALUE …, and +=PREFIX for each) makes or changes an app as a
      * whole, with guest=1 its prefixes alone; op=close (app=N); op=set, listen, unlisten (app=N,
      * key, value, place) as a running app asks. op=state (value=TEXT): all that the host remembers
-     * (share/state.h) shall be as in this text. op=flush: what waits for the logs is written.
-     * op=servicestate (view, verbose, and process="SESSION PID UID APP" for each app of an attached
-     * process, and url= for each that it has brought): ok=DOCUMENT. op=sslcert (ipport
-     * or hostnameport, or neither for all): likewise.
+     * (share/state.h) shall be as in this text; the answer may have warning=TEXT, for who asked.
+     * op=flush: what waits for the logs is written. op=servicestate (view, verbose, and
+     * process="SESSION PID UID APP" for each app of an attached process, and url= for each that it
+     * has brought): ok=DOCUMENT. op=sslcert (ipport or hostnameport, or neither for all): likewise.
      */
     void (*ask)(void *owner, unsigned number, struct span pairs);
 

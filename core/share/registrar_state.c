@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "base/err.h"
+#include "base/json_out.h"
 #include "base/mem.h"
 
 /* ---- steps ---- */
@@ -39,7 +40,24 @@ struct deferred {
     struct buf pairs;
 };
 
-static void answer(struct program *program, unsigned number, const struct err_text *why)
+/* {}, or what the master warns of. */
+static void add_document(struct buf *pairs, const char *warning)
+{
+    struct buf document = {0};
+    struct json_out json;
+
+    json_out_init(&json, &document);
+    json_out_object(&json, NULL);
+    if (warning)
+        json_out_text(&json, "warning", warning);
+    json_out_close(&json);
+    buf_append(&document, SPAN("\0"));
+    pairs_add(pairs, "ok", buf_span(&document).at);
+    buf_fini(&document);
+}
+
+static void answer(struct program *program, unsigned number, const struct err_text *why,
+                   const char *warning)
 {
     struct buf pairs = {0};
 
@@ -49,7 +67,7 @@ static void answer(struct program *program, unsigned number, const struct err_te
         program_refuse(program, number, why->exit_code, why->text);
         return;
     }
-    pairs_add(&pairs, "ok", "{}");
+    add_document(&pairs, warning);
     program_tell(program, CONTROL_REPLY, number, buf_span(&pairs), NULL);
     buf_fini(&pairs);
 }
@@ -105,7 +123,7 @@ void registrar_edit(struct registrar *registrar, struct program *program, unsign
         defer(registrar, program, number, edit, pairs);
     } else if (edit_now(registrar, program, number, edit, pairs, &text) < 0) {
         program->questions--;
-        answer(program, number, &text);
+        answer(program, number, &text, NULL);
     }
 }
 
@@ -120,7 +138,7 @@ static void edit_deferred(struct registrar *registrar)
         if (edit_now(registrar, deferred->program, deferred->number, deferred->edit,
                      buf_span(&deferred->pairs), &text) < 0) {
             deferred->program->questions--;
-            answer(deferred->program, deferred->number, &text);
+            answer(deferred->program, deferred->number, &text, NULL);
         }
         buf_fini(&deferred->pairs);
         mem_free(deferred);
@@ -137,7 +155,7 @@ void state_answered(struct registrar *registrar, const struct question *question
         err_set(&text, registrar_exit_code(result), ERR_INVALID, "%s", wrong);
     if (question->program)
         question->program->questions--;
-    answer(question->program, question->asked, wrong ? &text : NULL);
+    answer(question->program, question->asked, wrong ? &text : NULL, pairs_find(result, "warning"));
     edit_deferred(registrar);
 }
 

@@ -225,6 +225,31 @@ done]]):format(8000 + round, round), server.executable },
     assert.truthy(elsewhere:stderr():find("does not listen at the address", 1, true))
   end)
 
+  it("may name an address that the machine does not have: warned of, others serve", function()
+    local port, later = secure.free_port(), secure.free_port()
+    local warning = "this machine does not have 198.51.100.%d now; it is served as soon as it has"
+    local host = start('{"version": 1, "iplisten": ["198.51.100.1", "127.0.0.2"]}')
+    assert.truthy(host.server:stderr():find("address_missing [^\n]*" .. warning:format(1)))
+    local function app(at)
+      host:app("app:get('/', function() return 'here' end)",
+        { prefixes = { ("http://*:%d/"):format(at) } })
+    end
+    app(port)
+    assert.equal("here", get("127.0.0.2", port, "/"))
+    assert.same({ warning = warning:format(2) }, host:http("add iplisten 198.51.100.2"))
+    assert.truthy(host.server:stderr():find("address_missing [^\n]*" .. warning:format(2)))
+    assert.equal("here", get("127.0.0.2", port, "/"))
+    app(later)
+    assert.equal("here", get("127.0.0.2", later, "/"))
+    assert.same({}, host:http("delete iplisten 198.51.100.1"))
+    assert.equal("here", get("127.0.0.2", port, "/"))
+    local none = server.run({ "http", "add", "iplisten", "fe80::1",
+      env = { MOONQUAY_HOST = host.socket } })
+    assert.equal(78, none.status)
+    assert.matches("^moonquay: fe80::1: cannot listen on [^\n]+\n$", none.stderr)
+    assert.equal(2, #host:http("show iplisten").iplisten)
+  end)
+
   it("has certificates by name and by digest; one that has gone spares the others", function()
     local named, hashed = ports.free(), ports.free()
     local store = certs.new()
@@ -300,6 +325,21 @@ done]]):format(8000 + round, round), server.executable },
       local added = server.run({ "http", "add", "urlacl", "http://+:8080/", "root", wrap = wrap,
         env = { MOONQUAY_HOST = open .. "/s" } })
       assert.equal(0, added.status, added.stderr)
+    end)
+
+    it("serves an address of its list as soon as the machine has it", function()
+      -- The machine is a network of the host's own.
+      local host = hosts.start({ state = dir:write("host.json",
+        '{"version": 1, "iplisten": ["198.51.100.1", "2001:db8::1"]}'),
+        wrap = { "unshare", "--net", "--", "sh", "-c", 'ip link set lo up && exec "$@"', "sh" } })
+      host:app("app:get('/', function() return 'here' end)", { prefixes = { "http://*:8125/" } })
+      for _, address in ipairs({ "198.51.100.1/32", "2001:db8::1/128" }) do
+        local inside = "nsenter --net --target " .. host.server.pid .. " "
+        assert(os.execute(inside .. "ip addr add " .. address .. " dev lo"))
+        local url = "http://" .. address:gsub("/.*", ""):gsub("^.*:.*$", "[%0]") .. ":8125/"
+        local answer = peer.run({ "sh", "-c", inside .. "curl -gsS --max-time 20 " .. url })
+        assert.equal("here", answer.stdout, answer.stderr)
+      end
     end)
 
     -- The accounts are in a file of our own, which the host alone sees in place of the machine's.

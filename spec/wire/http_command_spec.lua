@@ -101,6 +101,9 @@ describe("moonquay http", function()
     assert.equal("Addresses to listen at:\n    127.0.0.1\n", good("show iplisten"))
     refused(78, "in the list already", "add iplisten 127.0.0.1")
     good("delete iplisten ipaddress=127.0.0.1")
+    assert.matches("^warning : this machine does not have 198.51.100.9 now[^\n]+\ndone\n$",
+      good("add iplisten 198.51.100.9"))
+    good("delete iplisten 198.51.100.9")
     good("add timeout timeouttype=headerwaittimeout value=0x1e")
     assert.equal(30, document("show timeout").timeout.headerwaittimeout)
     assert.equal("Time limits in seconds:\n    idleconnectiontimeout : not set\n"
