@@ -63,7 +63,7 @@ describe("the state of a host", function()
   end)
 
   it("keeps what is for a user or group that there is not, for nobody", function()
-    local port = secure.free_port()
+    local port = ports.free()
     local text = ([[{"version": 1, "urlacl": [
       {"url": "http://localhost:%d/user/", "user": "no such user"},
       {"url": "http://localhost:%d/group/", "group": "no such group", "delegate": true},
@@ -226,7 +226,7 @@ done]]):format(8000 + round, round), server.executable },
   end)
 
   it("may name an address that the machine does not have: warned of, others serve", function()
-    local port, later = secure.free_port(), secure.free_port()
+    local port, later = ports.free(), ports.free()
     local warning = "this machine does not have 198.51.100.%d now; it is served as soon as it has"
     local host = start('{"version": 1, "iplisten": ["198.51.100.1", "127.0.0.2"]}')
     assert.truthy(host.server:stderr():find("address_missing [^\n]*" .. warning:format(1)))
@@ -271,7 +271,7 @@ done]]):format(8000 + round, round), server.executable },
   end)
 
   it("has certificates whose files come late, and shows what is missing till then", function()
-    local named, hashed = secure.free_port(), secure.free_port()
+    local named, hashed = ports.free(), ports.free()
     local store = certs.new()
     finally(function() store:remove() end)
     local made = store:make("site", { names = { "localhost" } })
