@@ -68,8 +68,7 @@ void attach_end(struct program *program, bool keep)
         host_queue_leave(&program->members[i], keep);
     program->app_count = 0;
     if (program->is_attached)
-        log_event(LOG_INFO, "app_left", "process %d of user %u", (int)program->pid,
-                  (unsigned)program->caller.uid);
+        program_log(program, "app_left");
     program->is_attached = false;
 }
 
@@ -454,8 +453,7 @@ static void attached(struct program *program)
     }
     program_tell(program, CONTROL_REPLY, program->attach_number, buf_span(&pairs), NULL);
     buf_fini(&pairs);
-    log_event(LOG_INFO, "app_attached", "process %d of user %u", (int)program->pid,
-              (unsigned)program->caller.uid);
+    program_log(program, "app_attached");
     channels_want(program, -1, -1);
 }
 

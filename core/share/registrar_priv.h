@@ -112,6 +112,12 @@ struct question {
     struct queue_terms terms;   /* of an owner's open: in force when the master agrees */
 };
 
+/* Lines of a kind in the log that anybody could cause without end: so many a second. */
+struct few_lines {
+    int64_t second; /* of the last */
+    unsigned count; /* in it, those that were left out too */
+};
+
 struct registrar {
     struct registrar_parts parts;
     struct listener *listener;
@@ -126,8 +132,7 @@ struct registrar {
     bool is_changing;       /* the state, and it is not answered yet: nobody else may */
     struct list deferred;   /* who wants to change it too */
     bool slots[HOST_SLOTS]; /* in which a worker serves */
-    int64_t complained;     /* the second of the last complaint in the log */
-    unsigned complaints;    /* in that second */
+    struct few_lines complaints, comings;
 };
 
 /* ---- registrar.c */
@@ -166,6 +171,9 @@ void state_forget(struct registrar *registrar, const struct program *program);
 void program_tell(struct program *program, enum control_kind kind, unsigned value, struct span text,
                   const int *fd);
 void program_refuse(struct program *program, unsigned number, int exit_code, const char *why);
+
+/* That it has come or gone, unless too many do. */
+void program_log(const struct program *program, const char *event);
 
 /* Whether so many workers may serve so many apps. */
 bool program_seats_fit(const struct program *program, unsigned apps);

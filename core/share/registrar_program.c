@@ -24,8 +24,43 @@
 #define UNHEARD_SECONDS 5
 #define UNHEARD_BYTES   (16u << 20)
 
-/* Lines of the log a second about what programs do wrong: anybody may do so without end. */
+/* Lines of the log a second about what programs do wrong, and about those that come and go. */
 #define COMPLAINTS 5u
+#define COMINGS    50u
+
+/* ---- the log ---- */
+
+static void log_few(const struct registrar *registrar, struct few_lines *lines, unsigned most,
+                    enum log_level level, const char *event, const char *text)
+{
+    int64_t second = loop_now_ms(registrar->parts.loop) / 1000;
+
+    if (lines->second != second && lines->count > most)
+        log_event(level, event, "%u lines like this were left out", lines->count - most);
+    if (lines->second != second)
+        lines->count = 0;
+    lines->second = second;
+    if (lines->count++ < most)
+        log_event(level, event, "%s", text);
+}
+
+static void complain(struct registrar *registrar, const char *event, uid_t uid, pid_t pid,
+                     const char *what)
+{
+    char text[200];
+
+    snprintf(text, sizeof(text), "user %u, process %d: %s", (unsigned)uid, (int)pid, what);
+    log_few(registrar, &registrar->complaints, COMPLAINTS, LOG_WARN, event, text);
+}
+
+void program_log(const struct program *program, const char *event)
+{
+    char text[80];
+
+    snprintf(text, sizeof(text), "process %d of user %u", (int)program->pid,
+             (unsigned)program->caller.uid);
+    log_few(program->registrar, &program->registrar->comings, COMINGS, LOG_INFO, event, text);
+}
 
 /* ---- answers ---- */
 
@@ -216,18 +251,6 @@ static bool take(struct program *program, const struct ipc_message *message)
     default:
         return false;
     }
-}
-
-static void complain(struct registrar *registrar, const char *event, uid_t uid, pid_t pid,
-                     const char *what)
-{
-    int64_t second = loop_now_ms(registrar->parts.loop) / 1000;
-
-    if (registrar->complained != second)
-        registrar->complaints = 0;
-    registrar->complained = second;
-    if (registrar->complaints++ < COMPLAINTS)
-        log_event(LOG_WARN, event, "user %u, process %d: %s", (unsigned)uid, (int)pid, what);
 }
 
 /* The rest of a message is awaited as the first one is. */

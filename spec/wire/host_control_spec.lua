@@ -88,6 +88,20 @@ tell(answers=answers)]], { beside = beside })
     assert.equal(300, told.answers)
   end)
 
+  it("with attaches for its log alone", function()
+    target.events.app_attached, target.events.app_left = 0, 0
+    local told = target:attack([[
+one = Control()
+attached = 0
+for i in range(3000):
+    attached += one.attach() is not None
+    one.say(DETACH, 1, [("keep", 0)])
+tell(attached=attached)]], { beside = beside })
+    local lines = target.events.app_attached + target.events.app_left
+    assert.equal(3000, told.attached)
+    assert.is_true(lines > 0 and lines < 3000, lines)
+  end)
+
   it("with more prefixes and ports than one app can want", function()
     local told = target:attack([[
 answers = []
