@@ -244,3 +244,5 @@
 ---@field workers? integer|string
 --- beats what the app says
 ---@field set? string|string[]
+--- a variable of its environment
+---@field env? string|string[]
