@@ -18,6 +18,11 @@ app:get("/who", function()
 end)
 return app]]
 
+local NAMED = [[
+local app = require("moonquay").app()
+app:get("/", function() return os.getenv("NAME") end)
+return app]]
+
 describe("an app of a host's configuration", function()
   local dir, port
 
@@ -40,11 +45,11 @@ describe("an app of a host's configuration", function()
   end
 
   -- Replaces the host by one with this configuration.
-  local function replace(host, text)
+  local function replace(host, text, ready)
     local app = ("file = %q, user = %s"):format(dir.path .. "/app.lua",
       USER and ("%q"):format(USER) or "nil")
     local config = dir:write("next.lua", (text:gsub("PORT", tostring(port)):gsub("APP", app)))
-    return host:replacement({ "--config", config })
+    return host:replacement({ "--config", config }, ready)
   end
 
   local function ask(path, status)
@@ -172,6 +177,29 @@ return app]], { NOTIFY_SOCKET = "@none", SECRET = "1", LC_ALL = "C.UTF-8" })
     assert.is_true(starts <= 6, starts) -- 0.1 s, 0.2 s, 0.4 s …
   end)
 
+  it("may have several rows, each with prefixes and a process of its own", function()
+    local row = '{ file = %q, user = %s, env = "NAME=%s", prefix = "http://localhost:%d/%s/" }'
+    local file, rows = dir:write("app.lua", NAMED), {}
+    for i, name in ipairs({ "a", "b" }) do
+      rows[i] = row:format(file, USER and ("%q"):format(USER) or "nil", name, port, name)
+    end
+    local host = hosts.start({ options = { "--config", dir:write("conf.lua",
+      ("return { apps = { %s } }"):format(table.concat(rows, ", "))) } })
+    assert.equal("a", ask("/a/"))
+    assert.equal("b", ask("/b/"))
+    assert.equal(0, host:stop())
+  end)
+
+  it("may not have a prefix of another row", function()
+    local row = ('{ file = %q, user = %s, prefix = "http://localhost:%d/" }'):format(
+      dir:write("app.lua", APP), USER and ("%q"):format(USER) or "nil", port)
+    local config = dir:write("conf.lua", ("return { apps = { %s, %s } }"):format(row, row))
+    local result = server.run({ "host", "--config", config, "--socket", dir.path .. "/s",
+      "--state", dir.path .. "/state" })
+    assert.equal(78, result.status, result.stderr)
+    assert.truthy(result.stderr:find("app.lua: both have http://", 1, true), result.stderr)
+  end)
+
   describe("whose host is replaced", function()
     it("is forgotten like an app that has left when the new one does not name it", function()
       local host = start('prefix = "http://localhost:PORT/", start = "demand"',
@@ -185,6 +213,19 @@ return app]], { NOTIFY_SOCKET = "@none", SECRET = "1", LC_ALL = "C.UTF-8" })
       assert.equal(0, new:stop())
     end)
 
+    if USER then
+      it("cannot have what an app of another user has by itself", function()
+        local host = start('prefix = "http://localhost:PORT/a/"')
+        host:app("", { prefix = "b", port = port })
+        local new = replace(host, 'return { apps = { { APP, prefix = ' ..
+          '"http://localhost:PORT/b/" } } }', false)
+        assert.same({ exit = 69 }, new:wait(30))
+        assert.truthy(new:stderr():find("app.lua: an app of user 0 has http://localhost:", 1, true))
+        assert.equal("here", ask("/a/"))
+        assert.equal(0, host:stop())
+      end)
+    end
+
     it("has the prefixes of its row then", function()
       local host = start('prefix = { "http://localhost:PORT/a/", "http://localhost:PORT/b/" }, ' ..
         'start = "demand"')
@@ -195,6 +236,23 @@ return app]], { NOTIFY_SOCKET = "@none", SECRET = "1", LC_ALL = "C.UTF-8" })
       assert.equal("here", ask("/c/"))
       assert.equal("here", ask("/b/"))
       ask("/a/", 404)
+      assert.equal(0, new:stop())
+    end)
+
+    it("may get prefixes of another row then", function()
+      local host = start('env = "NAME=a", prefix = "http://localhost:PORT/a/" }, { file = "' ..
+        dir.path .. '/app.lua", user = ' .. (USER and ("%q"):format(USER) or "nil") ..
+        ', env = "NAME=b", start = "demand", prefix = "http://localhost:PORT/b/"', NAMED)
+      assert.equal("a", ask("/a/"))
+      assert.equal("b", ask("/b/"))
+      local new = replace(host, 'return { apps = { ' ..
+        '{ APP, env = "NAME=one", prefix = { "http://localhost:PORT/a/", ' ..
+        '"http://localhost:PORT/b/" } }, { APP, env = "NAME=two", start = "demand", ' ..
+        'prefix = "http://localhost:PORT/c/" } } }')
+      assert.same({ exit = 0 }, host.server:wait(30))
+      for path, name in pairs({ ["/a/"] = "one", ["/b/"] = "one", ["/c/"] = "two" }) do
+        assert.equal(name, ask(path))
+      end
       assert.equal(0, new:stop())
     end)
 
