@@ -84,8 +84,8 @@ static void tell_sockets(struct takeover *takeover)
     }
 }
 
-/* The successor has ended before it could serve: everything is as it was. */
-static void give_up(struct takeover *takeover)
+/* The successor has not come to serve: everything is as it was. */
+static void give_up(struct takeover *takeover, const char *why)
 {
     struct master *master = takeover->master;
     enum takeover_state state = takeover->state;
@@ -97,7 +97,7 @@ static void give_up(struct takeover *takeover)
     takeover->state = TAKEOVER_NONE;
     if (master->state != MASTER_SERVING)
         return;
-    log_event(LOG_ERROR, "takeover_failed", "the new host has ended: this one goes on");
+    log_event(LOG_ERROR, "takeover_failed", "the new host %s: this one goes on", why);
     for (int i = 0; i < LOCK_TRIES && !host_state_hold(master); i++)
         poll(NULL, 0, LOCK_STEP_MS); /* it is about to end */
     if (master->host.pid == 0)
@@ -127,7 +127,7 @@ static void tell_all(struct takeover *takeover)
     buf_fini(&pairs);
     loop_alarm_start(master->loop, &takeover->limit, TAKE_S);
     if (takeover->is_stuck)
-        give_up(takeover);
+        give_up(takeover, "does not read");
 }
 
 static void hand_over(struct takeover *takeover)
@@ -190,12 +190,12 @@ static void on_message(struct ipc_channel *channel)
         ipc_message_fini(&message);
     }
     if (code != ERR_AGAIN && takeover->ipc.fd >= 0)
-        give_up(takeover);
+        give_up(takeover, "has ended");
 }
 
 static void on_limit(struct loop_alarm *alarm)
 {
-    give_up(LIST_OWNER(alarm, struct takeover, limit));
+    give_up(LIST_OWNER(alarm, struct takeover, limit), "is silent");
 }
 
 static bool is_allowed(int fd)
