@@ -270,6 +270,15 @@ static int l_registrar_worker(lua_State *L)
     return 0;
 }
 
+/* registrar:worker_gone(slot) */
+static int l_registrar_worker_gone(lua_State *L)
+{
+    struct l_registrar *self = check_registrar(L);
+
+    registrar_worker_gone(self->registrar, (unsigned)luaL_checkinteger(L, 2));
+    return 0;
+}
+
 /* registrar:renew(process, worker, slot) */
 static int l_registrar_renew(lua_State *L)
 {
@@ -366,19 +375,13 @@ static int l_program_leave(lua_State *L)
 }
 
 static const luaL_Reg registrar_methods[] = {
-    {"reserve", l_registrar_reserve},
-    {"load", l_registrar_load},
-    {"release", l_registrar_release},
-    {"turn", l_registrar_turn},
-    {"wait", l_registrar_wait},
-    {"asked", l_registrar_asked},
-    {"channels", l_registrar_channels},
-    {"reply", l_registrar_reply},
-    {"worker", l_registrar_worker},
-    {"renew", l_registrar_renew},
-    {"program", l_registrar_program},
-    {"__gc", l_registrar_gc},
-    {NULL, NULL},
+    {"reserve", l_registrar_reserve},   {"load", l_registrar_load},
+    {"release", l_registrar_release},   {"turn", l_registrar_turn},
+    {"wait", l_registrar_wait},         {"asked", l_registrar_asked},
+    {"channels", l_registrar_channels}, {"reply", l_registrar_reply},
+    {"worker", l_registrar_worker},     {"worker_gone", l_registrar_worker_gone},
+    {"renew", l_registrar_renew},       {"program", l_registrar_program},
+    {"__gc", l_registrar_gc},           {NULL, NULL},
 };
 
 static const luaL_Reg program_methods[] = {

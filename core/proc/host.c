@@ -142,12 +142,19 @@ void host_worker_serves(struct master *master, unsigned slot)
     host_post(master, IPC_WORKER, slot, SPAN_NONE);
 }
 
+void host_worker_gone(struct master *master, unsigned slot)
+{
+    host_post(master, IPC_WORKER_GONE, slot, SPAN_NONE);
+}
+
 static void forward_channel(struct master *master, struct ipc_message *message)
 {
     const char *slot = pairs_find(buf_span(&message->text), "slot");
     unsigned index = slot ? (unsigned)strtoul(slot, NULL, 10) : MAX_WORKERS;
 
-    if (index < master->slot_count && message->fd_count == 1)
+    if (index >= master->slot_count)
+        takeover_channel(master, index, message->value, message);
+    else if (message->fd_count == 1)
         slot_post_fd(master->slots[index], IPC_CHANNEL, message->value, buf_span(&message->text),
                      message->fds[0]);
 }
@@ -202,6 +209,7 @@ int host_perform(struct master *master, struct span asked, struct buf *change, s
     if (!master->apps.at[app].is_open)
         return err_set(text, EXIT_INTERNAL, ERR_INVALID, "there is no such app");
     apps_detach(&master->apps, app, &master->endpoints, change);
+    takeover_app_closed(master, app);
     return 0;
 }
 
@@ -222,8 +230,9 @@ static int send_first(struct master *master)
     code = ipc_send(&host->ipc, IPC_CONFIG, 0, buf_span(&pairs), NULL, 0);
     if (code == 0)
         code = ipc_send(&host->ipc, IPC_CONTROL, 0, buf_span(&state), &host->control_fd, 1);
-    for (unsigned i = 0; i < master->slot_count && code == 0; i++)
-        if (master->slots[i]->state == SLOT_SERVING)
+    for (unsigned i = 0; i < master->slot_count + MAX_WORKERS && code == 0; i++)
+        if (i < master->slot_count ? master->slots[i]->state == SLOT_SERVING
+                                   : takeover_has_slot(master, i))
             code = ipc_send(&host->ipc, IPC_WORKER, i, SPAN_NONE, NULL, 0);
     buf_fini(&pairs);
     buf_fini(&state);

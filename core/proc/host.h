@@ -34,7 +34,8 @@ bool host_is_asked(struct span asked);
 int host_perform(struct master *master, struct span asked, struct buf *change, struct buf *reply,
                  struct err_text *text);
 
-/* A worker serves. */
+/* A worker serves; none will any more in this slot. */
 void host_worker_serves(struct master *master, unsigned slot);
+void host_worker_gone(struct master *master, unsigned slot);
 
 #endif

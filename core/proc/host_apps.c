@@ -107,7 +107,8 @@ static void on_again(struct loop_alarm *alarm)
     struct hosted *hosted = LIST_OWNER(alarm, struct hosted, again);
 
     hosted->pauses = false;
-    if (!takeover_is_shared(hosted->all->master) || has_requests(hosted))
+    if (!takeover_is_shared(hosted->all->master) || has_requests(hosted) ||
+        takeover_has_demand(hosted->all->master, hosted->row->place))
         start(hosted);
 }
 

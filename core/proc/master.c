@@ -356,7 +356,7 @@ void master_slot_gone(struct master *master)
     if (any_worker(master))
         return;
     host_apps_stop(master); /* the last request of theirs has ended */
-    if (host_apps_are_gone(master))
+    if (host_apps_are_gone(master) && !takeover_is_between(master))
         loop_stop(master->loop);
 }
 

@@ -124,6 +124,9 @@ static void take(struct process *process, struct ipc_message *message)
     case IPC_WORKER:
         registrar_worker(process->registrar, message->value);
         break;
+    case IPC_WORKER_GONE:
+        registrar_worker_gone(process->registrar, message->value);
+        break;
     case IPC_RENEW:
         renew(process, message);
         break;

@@ -22,6 +22,7 @@
 #include "proc/host_state.h"
 #include "proc/master_priv.h"
 #include "proc/share.h"
+#include "proc/takeover.h"
 #include "proc/worker.h"
 #include "proc/worker_ipc.h"
 
@@ -279,7 +280,7 @@ static void handle(struct slot *slot, const struct ipc_message *message)
     else if (message->kind == IPC_RENEW)
         host_post(master, IPC_RENEW, slot->index, buf_span(&message->text));
     else if (message->kind == IPC_DEMAND)
-        host_apps_demand(master, message->value);
+        takeover_demand(master, slot->index, message->value);
     else if (message->kind == IPC_WAKE && message->value / TALLY_APPS < master->slot_count)
         slot_post(master->slots[message->value / TALLY_APPS], IPC_WAKE, message->value % TALLY_APPS,
                   SPAN_NONE);
@@ -557,7 +558,7 @@ void slot_stop(struct slot *slot)
 {
     loop_alarm_stop(slot->master->loop, &slot->respawn);
     if (slot->pid != 0)
-        slot_post(slot, IPC_STOP, 0, SPAN_NONE);
+        slot_post(slot, IPC_STOP, takeover_is_over(slot->master), SPAN_NONE);
 }
 
 void slot_kill(struct slot *slot)

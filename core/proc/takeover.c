@@ -22,6 +22,7 @@
 #include "base/mem.h"
 #include "net/listener.h"
 #include "proc/host.h"
+#include "proc/host_apps.h"
 #include "proc/host_state.h"
 #include "proc/master_priv.h"
 #include "proc/state_file.h"
@@ -50,17 +51,22 @@ struct takeover *takeover_of(struct master *master)
     if (master->takeover == NULL) {
         master->takeover = mem_zalloc(sizeof(*master->takeover));
         master->takeover->master = master;
-        master->takeover->ipc.fd = master->takeover->control_fd = -1;
-        master->takeover->sent_away.fd = -1;
+        master->takeover->ipc.fd = master->takeover->sent_away.fd = -1;
+        master->takeover->old_host.fd = master->takeover->control_fd = -1;
     }
     return master->takeover;
 }
 
-void takeover_say(struct takeover *takeover, enum takeover_kind kind, unsigned value,
-                  struct span text, const int *fd)
+int takeover_say(struct ipc_channel *channel, enum takeover_kind kind, unsigned value,
+                 struct span text, const int *fd)
 {
-    if (takeover->ipc.fd >= 0 &&
-        ipc_send(&takeover->ipc, kind, value, text, fd, fd ? 1 : 0) == ERR_LIMIT)
+    return channel->fd >= 0 ? ipc_send(channel, kind, value, text, fd, fd ? 1 : 0) : 0;
+}
+
+static void say(struct takeover *takeover, enum takeover_kind kind, unsigned value,
+                struct span text, const int *fd)
+{
+    if (takeover_say(&takeover->ipc, kind, value, text, fd) == ERR_LIMIT)
         takeover->is_stuck = true;
 }
 
@@ -78,8 +84,7 @@ static void tell_sockets(struct takeover *takeover)
         pairs_add_number(&pairs, "port", endpoint->addr.port);
         pairs_add_number(&pairs, "https", endpoint->https);
         for (unsigned slot = 0; endpoint->uses > 0 && slot < endpoints->slots; slot++)
-            takeover_say(takeover, TAKEOVER_SOCKET, slot, buf_span(&pairs),
-                         &endpoint->sockets[slot]);
+            say(takeover, TAKEOVER_SOCKET, slot, buf_span(&pairs), &endpoint->sockets[slot]);
         buf_fini(&pairs);
     }
 }
@@ -113,17 +118,17 @@ static void tell_all(struct takeover *takeover)
     takeover->state = TAKEOVER_TOLD;
     tell_sockets(takeover);
     apps_state(&master->apps, &pairs);
-    takeover_say(takeover, TAKEOVER_CONTROL, 0, buf_span(&pairs), &master->host.control_fd);
+    say(takeover, TAKEOVER_CONTROL, 0, buf_span(&pairs), &master->host.control_fd);
     buf_fini(&pairs);
     if (master->certificates.is_watching) {
         ticket_keys_state(&master->certificates.tickets, &pairs);
-        takeover_say(takeover, TAKEOVER_TICKETS, 0, buf_span(&pairs), NULL);
+        say(takeover, TAKEOVER_TICKETS, 0, buf_span(&pairs), NULL);
         buf_wipe(&pairs);
     }
     host_state_let_go(master);
     if (state_file_real(host_state_path(master), path))
         pairs_add(&pairs, "state", path);
-    takeover_say(takeover, TAKEOVER_END, master->slot_count, buf_span(&pairs), NULL);
+    say(takeover, TAKEOVER_END, master->slot_count, buf_span(&pairs), NULL);
     buf_fini(&pairs);
     loop_alarm_start(master->loop, &takeover->limit, TAKE_S);
     if (takeover->is_stuck)
@@ -139,8 +144,9 @@ static void hand_over(struct takeover *takeover)
     host_leave(master);
     listener_stop(takeover->listener); /* the path is the successor's by now */
     takeover->listener = NULL;
-    takeover_say(takeover, TAKEOVER_GO, 0, SPAN_NONE, NULL);
+    say(takeover, TAKEOVER_GO, 0, SPAN_NONE, NULL);
     log_event(LOG_INFO, "taken_over", "a new host serves; open connections end here");
+    takeover_demand_again(takeover);
     master_stop(master);
 }
 
@@ -174,6 +180,17 @@ static void take_ask(struct takeover *takeover, const struct ipc_message *messag
         takeover_registrar_gone(master);
 }
 
+static void take_channel(struct master *master, const struct ipc_message *message)
+{
+    unsigned slot = message->value / TALLY_APPS;
+
+    if (slot >= master->slot_count)
+        takeover_channel(master, slot, message->value % TALLY_APPS, message);
+    else if (message->fd_count == 1)
+        slot_post_fd(master->slots[slot], IPC_CHANNEL, message->value % TALLY_APPS,
+                     buf_span(&message->text), message->fds[0]);
+}
+
 static void on_message(struct ipc_channel *channel)
 {
     struct takeover *takeover = LIST_OWNER(channel, struct takeover, ipc);
@@ -187,6 +204,8 @@ static void on_message(struct ipc_channel *channel)
             loop_alarm_start(takeover->master->loop, &takeover->limit, SUCCESSOR_S);
         else if (message.kind == TAKEOVER_DONE && takeover->state == TAKEOVER_TOLD)
             hand_over(takeover);
+        else if (message.kind == TAKEOVER_CHANNEL && takeover->state == TAKEOVER_OVER)
+            take_channel(takeover->master, &message);
         ipc_message_fini(&message);
     }
     if (code != ERR_AGAIN && takeover->ipc.fd >= 0)
@@ -283,6 +302,19 @@ bool takeover_is_on(const struct master *master)
                         (takeover->is_successor && !takeover->is_host));
 }
 
+bool takeover_is_over(const struct master *master)
+{
+    return master->takeover && master->takeover->state == TAKEOVER_OVER;
+}
+
+void takeover_demand(struct master *master, unsigned slot, unsigned app)
+{
+    if (takeover_is_over(master))
+        say(master->takeover, TAKEOVER_DEMAND, slot * TALLY_APPS + app, SPAN_NONE, NULL);
+    else
+        host_apps_demand(master, app);
+}
+
 void takeover_registrar_gone(struct master *master)
 {
     if (master->takeover->state == TAKEOVER_WAITS)
@@ -305,6 +337,7 @@ void takeover_close(struct master *master)
         loop_alarm_stop(master->loop, &takeover->limit);
     ipc_close(&takeover->ipc);
     ipc_close(&takeover->sent_away);
+    ipc_close(&takeover->old_host);
     for (unsigned i = 0; i < takeover->socket_count; i++)
         if (takeover->sockets[i].fd >= 0)
             close(takeover->sockets[i].fd);

@@ -10,6 +10,7 @@
 
 #include "base/err.h"
 
+struct ipc_message;
 struct master;
 
 /* ---- of the host that runs */
@@ -24,6 +25,13 @@ bool takeover_is_on(const struct master *master);
 
 /* The registrar has ended: nothing changes any more, and the successor is told. */
 void takeover_registrar_gone(struct master *master);
+
+/* Whether a successor has this host's place. */
+bool takeover_is_over(const struct master *master);
+
+/* A request waits in a worker for an app that nobody serves: the host sees to it, this one or its
+ * successor. */
+void takeover_demand(struct master *master, unsigned slot, unsigned app);
 
 /* ---- of the successor */
 
@@ -42,5 +50,20 @@ void takeover_done(struct master *master);
 
 /* Whether the old host is still there. */
 bool takeover_is_shared(const struct master *master);
+
+/*
+ * A worker of the old host has requests that wait for apps. It counts as a further slot of ours,
+ * behind our own, as long as it may be there: then its channels go to it by way of the old host, if
+ * the app is the one that it knows by this number.
+ */
+bool takeover_has_slot(const struct master *master, unsigned slot);
+bool takeover_has_demand(const struct master *master, unsigned app);
+void takeover_channel(struct master *master, unsigned slot, unsigned app,
+                      const struct ipc_message *message);
+void takeover_app_closed(struct master *master, unsigned app);
+
+/* Of a host that is replaced in its turn: whether the one before has requests that can reach their
+ * apps through it alone. master_slot_gone is called when it has no more. */
+bool takeover_is_between(const struct master *master);
 
 #endif

@@ -44,8 +44,8 @@ static int dial(struct takeover *takeover, struct err_text *text)
             close(fd);
         return ERR_NOT_FOUND;
     }
-    ipc_open(&takeover->ipc, fd);
-    ipc_send(&takeover->ipc, TAKEOVER_ASK, TAKEOVER_VERSION, SPAN_NONE, NULL, 0);
+    ipc_open(&takeover->old_host, fd);
+    ipc_send(&takeover->old_host, TAKEOVER_ASK, TAKEOVER_VERSION, SPAN_NONE, NULL, 0);
     return 0;
 }
 
@@ -120,13 +120,13 @@ static int64_t now_ms(void)
 
 static int receive_all(struct takeover *takeover, struct err_text *text)
 {
-    struct pollfd wait = {.fd = takeover->ipc.fd, .events = POLLIN};
+    struct pollfd wait = {.fd = takeover->old_host.fd, .events = POLLIN};
     int64_t until = now_ms() + ANSWER_MS, left;
     struct ipc_message message;
     int code = 0;
 
     while (code == 0) {
-        int got = ipc_receive(&takeover->ipc, &message);
+        int got = ipc_receive(&takeover->old_host, &message);
 
         if (got == ERR_AGAIN && (left = until - now_ms()) > 0) {
             poll(&wait, 1, (int)left);
@@ -153,7 +153,7 @@ int takeover_take(struct master *master, struct err_text *text)
         code = receive_all(takeover, text);
     if (code < 0)
         return code;
-    takeover_say(takeover, TAKEOVER_TAKEN, 0, SPAN_NONE, NULL);
+    takeover_say(&takeover->old_host, TAKEOVER_TAKEN, 0, SPAN_NONE, NULL);
     if (takeover->slots > (unsigned)master->apps.settings.workers) {
         log_event(LOG_WARN, "workers_kept",
                   "%u workers, as the host before had: sockets are theirs", takeover->slots);
@@ -193,6 +193,7 @@ static int install_app(struct master *master, unsigned index, struct span own,
     }
     code = apps_attach(&master->apps, index, buf_span(&wish), &master->endpoints, &change, &reply,
                        text);
+    master->takeover->is_same[index] = code == 0;
     buf_fini(&wish);
     buf_fini(&change);
     buf_fini(&reply);
@@ -237,24 +238,39 @@ static void become_host(struct takeover *takeover)
     host_start(takeover->master);
 }
 
+static void old_host_ended(struct takeover *takeover)
+{
+    struct master *master = takeover->master;
+
+    log_event(LOG_INFO, "old_host_ended", NULL);
+    for (unsigned i = 0; i < MAX_WORKERS; i++)
+        if (takeover->waits[i])
+            host_worker_gone(master, master->slot_count + i);
+    if (master->state == MASTER_STOPPING)
+        master_slot_gone(master);
+    else
+        host_apps_start(master);
+}
+
 static void on_old_host(struct ipc_channel *channel)
 {
-    struct takeover *takeover = LIST_OWNER(channel, struct takeover, ipc);
+    struct takeover *takeover = LIST_OWNER(channel, struct takeover, old_host);
     struct master *master = takeover->master;
     struct ipc_message message;
     int code;
 
-    while ((code = ipc_receive(&takeover->ipc, &message)) == 0) {
+    while ((code = ipc_receive(&takeover->old_host, &message)) == 0) {
         if (message.kind == TAKEOVER_GO && !takeover->is_host)
             become_host(takeover);
+        else if (message.kind == TAKEOVER_DEMAND)
+            takeover_take_demand(takeover, message.value / TALLY_APPS, message.value % TALLY_APPS);
         ipc_message_fini(&message);
     }
     if (code == ERR_AGAIN)
         return;
-    ipc_close(&takeover->ipc);
+    ipc_close(&takeover->old_host);
     if (takeover->is_host) {
-        log_event(LOG_INFO, "old_host_ended", NULL);
-        host_apps_start(master);
+        old_host_ended(takeover);
     } else {
         master_fail(master, EXIT_PORT_IN_USE,
                     "--replace: the host that runs has ended, or would not wait any longer");
@@ -268,8 +284,8 @@ void takeover_done(struct master *master)
     if (takeover == NULL || !takeover->is_successor || takeover->is_done)
         return;
     takeover->is_done = true;
-    ipc_watch(&takeover->ipc, master->loop, on_old_host);
-    takeover_say(takeover, TAKEOVER_DONE, 0, SPAN_NONE, NULL);
+    ipc_watch(&takeover->old_host, master->loop, on_old_host);
+    takeover_say(&takeover->old_host, TAKEOVER_DONE, 0, SPAN_NONE, NULL);
 }
 
 const char *takeover_state_path(const struct master *master)
@@ -281,5 +297,5 @@ const char *takeover_state_path(const struct master *master)
 
 bool takeover_is_shared(const struct master *master)
 {
-    return master->takeover && master->takeover->is_successor && master->takeover->ipc.fd >= 0;
+    return master->takeover && master->takeover->is_successor && master->takeover->old_host.fd >= 0;
 }

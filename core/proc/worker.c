@@ -24,8 +24,9 @@
 #include "proc/worker_priv.h"
 #include "tls/tls_ctx.h"
 
-#define LEAST_WATCHDOG_MS 500 /* of the setting's range */
-#define ACCEPT_BATCH      64  /* of one socket in a turn, then the connections get theirs */
+#define LEAST_WATCHDOG_MS 500  /* of the setting's range */
+#define ACCEPT_BATCH      64   /* of one socket in a turn, then the connections get theirs */
+#define ANSWER_MS         1000 /* for answers to what has waited in vain, at the end of a drain */
 
 /* ---- life sign */
 
@@ -189,16 +190,35 @@ static void on_drained(void *owner)
         vm_stop(worker->apps[i].vm, on_idle, worker);
 }
 
+/* What waits has to be told something before the end. */
+static int64_t answer_ms(const struct worker *worker)
+{
+    int64_t drain_ms = worker->settings.drain_ms;
+
+    return drain_ms < 2 * ANSWER_MS ? drain_ms / 2 : ANSWER_MS;
+}
+
+static int64_t wait_ms(const struct worker *worker)
+{
+    return worker->settings.drain_ms - (worker->is_replaced ? answer_ms(worker) : 0);
+}
+
 static void on_drain_over(struct loop_alarm *alarm)
 {
     struct worker *worker = LIST_OWNER(alarm, struct worker, drain);
 
+    if (worker->is_replaced) {
+        worker->is_replaced = false;
+        server_keep_waiting(worker->server, false);
+        loop_alarm_start(worker->loop, alarm, (double)answer_ms(worker) / 1000);
+        return;
+    }
     log_event(LOG_WARN, "drain_over", "%u connections are cut after %lld ms",
               server_connections(worker->server), (long long)worker->settings.drain_ms);
     loop_stop(worker->loop);
 }
 
-static void stop(struct worker *worker)
+static void stop(struct worker *worker, bool is_replaced)
 {
     enum worker_state before = worker->state;
 
@@ -210,8 +230,12 @@ static void stop(struct worker *worker)
         return;
     }
     stop_listening(worker, is_any, 0);
-    loop_alarm_start(worker->loop, &worker->drain, (double)worker->settings.drain_ms / 1000);
+    worker->is_replaced = is_replaced;
+    server_keep_waiting(worker->server, is_replaced);
+    loop_alarm_start(worker->loop, &worker->drain, (double)wait_ms(worker) / 1000);
     server_drain(worker->server, on_drained, worker);
+    if (is_replaced)
+        worker_host_demand_again(worker);
 }
 
 /* The master is gone: nobody would replace us, and nobody could stop us any more. */
@@ -351,7 +375,7 @@ static void handle(struct worker *worker, struct ipc_message *message)
             listen_to(worker, message);
         break;
     case IPC_CHANNEL:
-        if (worker->state == WORKER_SERVING)
+        if (worker->state == WORKER_SERVING || worker->is_replaced)
             take_channel(worker, message);
         break;
     case IPC_RETURN:
@@ -374,7 +398,7 @@ static void handle(struct worker *worker, struct ipc_message *message)
         worker_apps_reply(worker, message);
         break;
     case IPC_STOP:
-        stop(worker);
+        stop(worker, message->value == 1);
         break;
     default:
         log_event(LOG_ERROR, "ipc_unknown", "a message of kind %d", (int)message->kind);

@@ -214,6 +214,13 @@ void worker_host_wake(struct worker *worker, unsigned app)
         dispatch_woken(worker->host_apps[app]->dispatch);
 }
 
+void worker_host_demand_again(struct worker *worker)
+{
+    for (unsigned i = 0; i < TALLY_APPS; i++)
+        if (worker->host_apps[i])
+            dispatch_demand_again(worker->host_apps[i]->dispatch);
+}
+
 void worker_host_free(struct worker *worker)
 {
     for (unsigned i = 0; i < TALLY_APPS; i++)

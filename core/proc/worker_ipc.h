@@ -19,7 +19,8 @@ enum ipc_kind {
     IPC_CHANGE,  /* what changes in the state of the apps */
     IPC_SYNC,    /* value: answer with IPC_APPLIED when all before it is done */
     IPC_REPLY,   /* value: the number of an IPC_ASK; ok = …, or wrong = … */
-    IPC_STOP,    /* stop accepting, finish what runs, end */
+    IPC_STOP,    /* stop accepting, finish what runs, end; value: 1: a new host has this one's
+                    place, and cares for what waits */
     IPC_CHANNEL, /* a descriptor: one end of a channel. In a host: value: the app; slot, process,
                     worker, most, column, credentials. In an attached app: value: the app */
     /* to the master */
@@ -37,8 +38,9 @@ enum ipc_kind {
                      on to that worker: value: the app */
     /* to the registrar of a host, beside IPC_CONFIG, IPC_REPLY, IPC_RENEW and IPC_STOP; from it
        come IPC_ASK and IPC_CHANNEL */
-    IPC_CONTROL, /* the listening control socket; the text is the state of all apps */
-    IPC_WORKER,  /* value: a slot in which a worker serves now */
+    IPC_CONTROL,     /* the listening control socket; the text is the state of all apps */
+    IPC_WORKER,      /* value: a slot in which a worker serves now */
+    IPC_WORKER_GONE, /* value: one in which none will any more */
 };
 
 /*

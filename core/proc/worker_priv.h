@@ -47,6 +47,7 @@ struct worker {
     struct loop *loop;
     struct ipc_channel ipc;
     struct loop_alarm heartbeat, drain;
+    bool is_replaced; /* of a host, while it stops: a new host cares for what waits */
     struct tally *tally;
     struct tally_slot *slot;
     unsigned running_vms; /* that have not come to rest, while we stop */
@@ -75,6 +76,7 @@ void worker_host_change(struct worker *worker, struct span pairs);
 /* One end of a link to a worker of an attached app. Takes fd. */
 void worker_host_connect(struct worker *worker, unsigned app, struct span pairs, int fd);
 void worker_host_wake(struct worker *worker, unsigned app);
+void worker_host_demand_again(struct worker *worker);
 void worker_host_free(struct worker *worker);
 
 /* worker_apps.c */

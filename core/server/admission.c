@@ -181,11 +181,17 @@ static int64_t bytes_of(const struct exchange *exchange)
     return exchange->head.framing == FRAMING_NONE ? head : head + ahead;
 }
 
+/* Nobody will take what waits. */
+static bool is_over(const struct server *server)
+{
+    return server->draining && !server->keeps_waiting;
+}
+
 static void enqueue(struct app *app, struct exchange *exchange)
 {
     const struct settings *settings = app->settings;
 
-    if (app->server->draining) {
+    if (is_over(app->server)) {
         exchange_refuse_busy(exchange, "AppShutdown", "the server is stopping");
         return;
     }
@@ -280,7 +286,7 @@ int exchange_requeue(struct exchange *exchange)
     admission_leave(exchange);
     exchange->task = NULL;
     exchange->attempts++;
-    if (app->server->draining) {
+    if (is_over(app->server)) {
         exchange_refuse_busy(exchange, "AppShutdown", "the server is stopping");
         return 0;
     }

@@ -205,6 +205,20 @@ void server_accept_channel(struct server *server, struct app *app, int fd)
     channel_new(server, app, stream_plain_new(server->loop, fd));
 }
 
+static void refuse_waiting(struct server *server)
+{
+    for (unsigned i = 0; i < TALLY_APPS; i++)
+        if (server->apps[i])
+            admission_stop(server->apps[i]);
+}
+
+void server_keep_waiting(struct server *server, bool keep)
+{
+    server->keeps_waiting = keep;
+    if (!keep && server->draining)
+        refuse_waiting(server);
+}
+
 void server_drain(struct server *server, void (*drained)(void *owner), void *owner)
 {
     struct list waiting, *node;
@@ -212,9 +226,8 @@ void server_drain(struct server *server, void (*drained)(void *owner), void *own
     server->draining = true;
     server->drained = drained;
     server->drained_owner = owner;
-    for (unsigned i = 0; i < TALLY_APPS; i++)
-        if (server->apps[i])
-            admission_stop(server->apps[i]);
+    if (!server->keeps_waiting)
+        refuse_waiting(server);
     /* Draining one runs handlers, which may close any other: each is moved before it is looked at.
      */
     list_init(&waiting);

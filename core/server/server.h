@@ -72,6 +72,10 @@ void server_accept_channel(struct server *server, struct app *app, int fd);
  */
 void server_drain(struct server *server, void (*drained)(void *owner), void *owner);
 
+/* Whether what waits for an app when the server drains may wait on, since its handler will still
+ * take it; else, and once it may not any more, it is refused. Before server_drain or behind it. */
+void server_keep_waiting(struct server *server, bool keep);
+
 /* Resets what is left. */
 void server_abort(struct server *server);
 

@@ -99,6 +99,7 @@ struct server {
     int64_t date_second;
     char date[DATE_BYTES];
     bool draining;
+    bool keeps_waiting; /* then what waits for an app is not refused */
     void (*drained)(void *owner);
     void *drained_owner;
     struct loop_call drain_call;

@@ -56,6 +56,13 @@ static void demand(struct dispatch *dispatch)
     dispatch->parts.demand(dispatch->parts.owner);
 }
 
+void dispatch_demand_again(struct dispatch *dispatch)
+{
+    dispatch->demanded = false;
+    if (!dispatch->is_served && app_waits_since_us(dispatch->app) != 0)
+        demand(dispatch);
+}
+
 static bool has_room(void *context)
 {
     struct dispatch *dispatch = context;

@@ -49,6 +49,10 @@ void dispatch_serve(struct dispatch *dispatch, struct app *app); /* whose queue 
 /* Its app is about to be closed: it takes nothing more, and what runs goes on. */
 void dispatch_stop(struct dispatch *dispatch);
 
+/* Its host is stopping, and another one in its place: what waits is made known again, to who now
+ * cares for it. */
+void dispatch_demand_again(struct dispatch *dispatch);
+
 /* A place may be free, and what waits here waits longest. */
 void dispatch_woken(struct dispatch *dispatch);
 

@@ -62,6 +62,7 @@ void registrar_replied(struct registrar *registrar, unsigned number, const char 
 
 /* A worker serves in this slot of the host, anew. */
 void registrar_worker(struct registrar *registrar, unsigned slot);
+void registrar_worker_gone(struct registrar *registrar, unsigned slot);
 
 /* A channel is worn or broken: a fresh one is wanted. */
 void registrar_renew(struct registrar *registrar, uint64_t process, unsigned worker, unsigned slot);

@@ -196,6 +196,12 @@ void registrar_worker(struct registrar *registrar, unsigned slot)
         channels_want(LIST_OWNER(node, struct program, node), -1, (int)slot);
 }
 
+void registrar_worker_gone(struct registrar *registrar, unsigned slot)
+{
+    if (slot < HOST_SLOTS)
+        registrar->slots[slot] = false;
+}
+
 void registrar_renew(struct registrar *registrar, uint64_t process, unsigned worker, unsigned slot)
 {
     for (struct list *node = registrar->programs.next; node != &registrar->programs;
