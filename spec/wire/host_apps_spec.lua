@@ -256,36 +256,60 @@ return app]], { NOTIFY_SOCKET = "@none", SECRET = "1", LC_ALL = "C.UTF-8" })
       assert.equal(0, new:stop())
     end)
 
-    it("is started by the new one when it ends while the old one still drains", function()
+    local ROW = 'return { apps = { { APP, prefix = "http://localhost:PORT/" } } }'
+
+    -- Has the host drain until the function is called that this returns.
+    local function keep_draining(host)
       local gate = dir.path .. "/gate"
-      local host = start('prefix = "http://localhost:PORT/"', (APP:gsub("return app$", ([[
-app:get("/slow", function(_, res)
+      local app = host:app(([[
+app:get("/", function(_, res)
   res:write("begun ")
   while not io.open(%q) do require("moonquay").sleep(0.01) end
   res:write("done")
-end)
-return app]]):format(gate))))
-      local other = host:app([[
-app:get("/", function(_, res)
-  res:write("begun ")
-  while not io.open("]] .. gate .. [[") do require("moonquay").sleep(0.01) end
-  res:write("done")
-end)]])
-      local slow = other:connect({ deadline = 30 })
+end)]]):format(gate))
+      local slow = app:connect({ deadline = 30 })
       slow:send("GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
       slow:read_until("begun")
-      local first = tonumber(ask("/who"):match("%d+"))
-      local new = replace(host, 'return { apps = { { APP, prefix = "http://localhost:PORT/" } } }')
-      host.server:await("taken_over")
-      sys.kill(first, "KILL")
+      return function()
+        assert.is_nil(host.server:wait(0))
+        dir:write("gate", "")
+        slow:rest()
+        assert.same({ exit = 0 }, host.server:wait(30))
+      end
+    end
+
+    local function await_other_than(pid)
       await("the next one", function() -- the old one may have accepted some more, which end there
         local answered, said = pcall(ask, "/who")
-        return answered and tonumber(said:match("%d+")) ~= first
+        return answered and tonumber(said:match("%d+")) ~= pid
       end)
-      assert.is_nil(host.server:wait(0))
-      dir:write("gate", "")
-      slow:rest()
-      assert.same({ exit = 0 }, host.server:wait(30))
+    end
+
+    it("is started by the new one when it ends while the old one still drains", function()
+      local host = start('prefix = "http://localhost:PORT/"')
+      local drain = keep_draining(host)
+      local first = tonumber(ask("/who"):match("%d+"))
+      local new = replace(host, ROW)
+      host.server:await("taken_over")
+      sys.kill(first, "KILL")
+      await_other_than(first)
+      drain()
+      assert.equal(0, new:stop())
+    end)
+
+    it("is started when the old one has ended, whoever wants to replace the new one", function()
+      local text = APP:gsub("%(%)", ('({ url_prefixes = "http://localhost:%d/" })'):format(port), 1)
+      local host = start("", text)
+      local drain = keep_draining(host)
+      await("the app", function() return (pcall(ask)) end)
+      local first = tonumber(ask("/who"):match("%d+"))
+      local new = replace(host, "return { apps = { { APP } } }")
+      host.server:await("taken_over")
+      local none = host:replacement({ "--set", "tls=certificate=/nonexistent key=/nonexistent" },
+        false)
+      assert.same({ exit = 78 }, none:wait(20))
+      drain()
+      await_other_than(first)
       assert.equal(0, new:stop())
     end)
   end)
