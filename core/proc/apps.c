@@ -102,7 +102,7 @@ void served_app_fini(struct served_app *app)
     settings_fini(&app->settings);
     if (app->is_attached)
         mem_free((char *)(uintptr_t)app->path);
-    buf_fini(&app->kept);
+    prefix_list_fini(&app->kept);
     *app = (struct served_app){.index = app->index};
 }
 
@@ -483,7 +483,7 @@ void apps_add_app(const struct served_app *app, struct buf *pairs)
         snprintf(uid, sizeof(uid), "%u", (unsigned)app->uid);
         apps_add_pair(pairs, scope, IPC_OPEN_APP, app->path);
         apps_add_pair(pairs, scope, IPC_APP_OWNER, uid);
-        if (buf_len(&app->kept) > 0)
+        if (app->kept.count > 0)
             apps_add_pair(pairs, scope, IPC_APP_HOSTED, "1");
     }
     settings_each(add_setting_of_scope, &telling);

@@ -16,15 +16,21 @@
 #include "route/tally.h"
 #include "server/settings.h"
 
+struct prefix_list {
+    struct url_prefix *at;
+    size_t count;
+};
+void prefix_list_fini(struct prefix_list *list);
+
 struct served_app {
     unsigned index;
     const char *path; /* of its file, as the command line has it */
     struct settings settings;
-    bool is_open;     /* else its place is free */
-    bool is_attached; /* of a host: it came with a program, and path is ours */
-    uid_t uid;        /* whose program */
-    struct buf kept;  /* prefixes that the setting apps names, each ended by a NUL: they are its
-                       * user's whoever serves them or not; empty: it has none there */
+    bool is_open;            /* else its place is free */
+    bool is_attached;        /* of a host: it came with a program, and path is ours */
+    uid_t uid;               /* whose program */
+    struct prefix_list kept; /* those that the setting apps names: they are its user's whoever
+                              * serves them or not */
     bool inherits_header_wait, inherits_idle; /* these timeouts, from the server */
 };
 

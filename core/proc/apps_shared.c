@@ -77,45 +77,52 @@ void apps_use_timeouts(struct apps *apps, int64_t header_wait_ms, int64_t idle_c
     }
 }
 
-/* The prefixes that an app has, apart from the table that they lie in. */
-struct own_prefixes {
+/* ---- prefixes of an app, apart from the table that they lie in ---- */
+
+struct finding {
     const struct served_app *app;
-    struct url_prefix *at;
-    size_t count;
+    struct prefix_list *found;
 };
+
+static void add_copy(struct prefix_list *list, const struct url_prefix *prefix)
+{
+    list->at = mem_realloc(list->at, (list->count + 1) * sizeof(*list->at));
+    url_prefix_copy(&list->at[list->count++], prefix);
+}
 
 static void find_own(void *context, const struct url_prefix *prefix, void *value)
 {
-    struct own_prefixes *own = context;
+    const struct finding *finding = context;
 
-    if (value != own->app)
-        return;
-    own->at = mem_realloc(own->at, (own->count + 1) * sizeof(*own->at));
-    url_prefix_copy(&own->at[own->count++], prefix);
+    if (value == finding->app)
+        add_copy(finding->found, prefix);
 }
 
-static struct own_prefixes prefixes_of(const struct apps *apps, const struct served_app *app)
+static struct prefix_list prefixes_of(const struct apps *apps, const struct served_app *app)
 {
-    struct own_prefixes own = {app, NULL, 0};
+    struct prefix_list own = {0};
 
-    prefix_table_each(apps->prefixes, find_own, &own);
+    prefix_table_each(apps->prefixes, find_own, &(struct finding){app, &own});
     return own;
 }
 
-static void own_fini(struct own_prefixes *own)
+void prefix_list_fini(struct prefix_list *list)
 {
-    for (size_t i = 0; i < own->count; i++)
-        url_prefix_fini(&own->at[i]);
-    mem_free(own->at);
+    for (size_t i = 0; i < list->count; i++)
+        url_prefix_fini(&list->at[i]);
+    mem_free(list->at);
+    *list = (struct prefix_list){0};
 }
 
-static bool has(const struct own_prefixes *own, const struct url_prefix *prefix)
+static bool has(const struct prefix_list *list, const struct url_prefix *prefix)
 {
-    for (size_t i = 0; i < own->count; i++)
-        if (url_prefix_equal(&own->at[i], prefix))
+    for (size_t i = 0; i < list->count; i++)
+        if (url_prefix_equal(&list->at[i], prefix))
             return true;
     return false;
 }
+
+/* ---- what they have, and what is wished ---- */
 
 static void drop(struct apps *apps, const struct served_app *app, struct endpoints *endpoints,
                  const struct url_prefix *prefix, struct buf *change)
@@ -132,8 +139,8 @@ static void drop(struct apps *apps, const struct served_app *app, struct endpoin
 
 /* Takes what the wish names and the app has not; nothing when one of it fails. */
 static int take_wished(struct apps *apps, struct served_app *app, struct span wish,
-                       struct endpoints *endpoints, const struct own_prefixes *before,
-                       struct own_prefixes *wished, struct err_text *text)
+                       struct endpoints *endpoints, const struct prefix_list *before,
+                       struct prefix_list *wished, struct err_text *text)
 {
     const char *key, *value;
     int code = 0;
@@ -176,29 +183,19 @@ static void use_wish(struct apps *apps, struct served_app *app, struct settings 
     app->is_open = app->is_attached = true;
 }
 
-static bool is_kept(const struct served_app *app, const struct url_prefix *prefix)
-{
-    struct span rest = buf_span(&app->kept);
-
-    for (; rest.len > 0; rest = span_skip(rest, strlen(rest.at) + 1))
-        if (strcmp(rest.at, prefix->text) == 0)
-            return true;
-    return false;
-}
-
 /* Of the configuration: what whoever serves it does not give up. */
-static void keep(struct served_app *app, const struct own_prefixes *wished)
+static void keep(struct served_app *app, const struct prefix_list *wished)
 {
-    buf_fini(&app->kept);
+    prefix_list_fini(&app->kept);
     for (size_t i = 0; i < wished->count; i++)
-        buf_append(&app->kept, span_of(wished->at[i].text, strlen(wished->at[i].text) + 1));
+        add_copy(&app->kept, &wished->at[i]);
 }
 
 int apps_attach(struct apps *apps, unsigned index, struct span wish, struct endpoints *endpoints,
                 struct buf *change, struct buf *reply, struct err_text *text)
 {
     struct served_app *app = &apps->at[index];
-    struct own_prefixes before = prefixes_of(apps, app), wished = {app, NULL, 0};
+    struct prefix_list before = prefixes_of(apps, app), wished = {0};
     bool is_guest = pairs_find(wish, "guest") != NULL;
     struct settings settings;
     int code = read_wish(&settings, wish, text);
@@ -210,8 +207,8 @@ int apps_attach(struct apps *apps, unsigned index, struct span wish, struct endp
         code = take_wished(apps, app, wish, endpoints, &before, &wished, text);
     if (code < 0) {
         settings_fini(&settings);
-        own_fini(&before);
-        own_fini(&wished);
+        prefix_list_fini(&before);
+        prefix_list_fini(&wished);
         return code;
     }
     app->index = index;
@@ -226,30 +223,30 @@ int apps_attach(struct apps *apps, unsigned index, struct span wish, struct endp
     if (pairs_find(wish, IPC_APP_HOSTED))
         keep(app, &wished);
     for (size_t i = 0; i < before.count; i++)
-        if (!has(&wished, &before.at[i]) && !is_kept(app, &before.at[i]))
+        if (!has(&wished, &before.at[i]) && !has(&app->kept, &before.at[i]))
             drop(apps, app, endpoints, &before.at[i], change);
     for (size_t i = 0; i < wished.count; i++) {
         if (!has(&before, &wished.at[i]))
             apps_add_prefix(change, &wished.at[i], app);
         pairs_add(reply, "+", wished.at[i].text);
     }
-    for (size_t i = 0; i < before.count; i++)
-        if (!has(&wished, &before.at[i]) && is_kept(app, &before.at[i]))
+    for (size_t i = 0; i < before.count; i++) /* behind those that the asker has counted */
+        if (!has(&wished, &before.at[i]) && has(&app->kept, &before.at[i]))
             pairs_add(reply, "+", before.at[i].text);
-    own_fini(&before);
-    own_fini(&wished);
+    prefix_list_fini(&before);
+    prefix_list_fini(&wished);
     return 0;
 }
 
 void apps_detach(struct apps *apps, unsigned index, struct endpoints *endpoints, struct buf *change)
 {
     struct served_app *app = &apps->at[index];
-    struct own_prefixes own = prefixes_of(apps, app);
+    struct prefix_list own = prefixes_of(apps, app);
     char scope[16];
 
     for (size_t i = 0; i < own.count; i++)
         drop(apps, app, endpoints, &own.at[i], change);
-    own_fini(&own);
+    prefix_list_fini(&own);
     snprintf(scope, sizeof(scope), "%u:", index);
     apps_add_pair(change, scope, IPC_CLOSE_APP, "1");
     served_app_fini(app);

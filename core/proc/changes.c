@@ -176,11 +176,12 @@ static int perform_any(struct master *master, struct slot *asker, struct span as
                        struct buf *change, struct buf *reply, struct err_text *text)
 {
     struct served_app *app = app_of(master, asked);
+    host_perform_fn *host_perform = asker ? NULL : host_performer(asked);
     int code = check(master, text);
 
     if (code < 0)
         return code;
-    if (asker == NULL && host_is_asked(asked))
+    if (host_perform)
         return host_perform(master, asked, change, reply, text);
     if (app == NULL)
         return err_set(text, EXIT_INTERNAL, ERR_NOT_FOUND, "there is no such app");

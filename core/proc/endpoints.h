@@ -32,8 +32,7 @@ struct endpoints {
     unsigned count, slots, last_id, version;
     unsigned most; /* for so many there are descriptors; what is left starts workers */
 
-    /* Where prefixes of all addresses are served, as soon as the machine has these; none: on all.
-     */
+    /* Where prefixes of all addresses are served, once the machine has them; none: on all. */
     struct net_addr listen[ENDPOINTS_LISTEN_MOST];
     unsigned listen_count;
 };

@@ -176,41 +176,96 @@ static void on_message(struct ipc_channel *channel)
         ipc_unwatch(&host->ipc); /* its death is told by SIGCHLD */
 }
 
-bool host_is_asked(struct span asked)
-{
-    static const char *const ops[] = {"state", "flush", "servicestate", "sslcert", "open", "close"};
-    const char *op = pairs_find(asked, "op");
+/* ---- what the registrar asks ---- */
 
-    for (size_t i = 0; op && i < sizeof(ops) / sizeof(ops[0]); i++)
-        if (strcmp(op, ops[i]) == 0)
-            return true;
-    return false;
+static int malformed(struct err_text *text)
+{
+    return err_set(text, EXIT_INTERNAL, ERR_INVALID, "a malformed question");
 }
 
-int host_perform(struct master *master, struct span asked, struct buf *change, struct buf *reply,
-                 struct err_text *text)
+static int perform_state(struct master *master, struct span asked, struct buf *change,
+                         struct buf *reply, struct err_text *text)
 {
-    const char *op = pairs_find(asked, "op"), *index = pairs_find(asked, "app");
     const char *value = pairs_find(asked, "value");
-    unsigned app = index ? (unsigned)strtoul(index, NULL, 10) : TALLY_APPS;
 
-    if (strcmp(op, "state") == 0 && value)
-        return host_state_change(master, value, change, reply, text);
-    if (strcmp(op, "flush") == 0) /* workers write what waits before they confirm */
-        return 0;
-    if (strcmp(op, "servicestate") == 0)
-        return service_state_answer(master, asked, reply, text);
-    if (strcmp(op, "sslcert") == 0)
-        return host_state_certificates(master, asked, reply, text);
-    if (app >= TALLY_APPS || strcmp(op, "state") == 0)
-        return err_set(text, EXIT_INTERNAL, ERR_INVALID, "a malformed question");
-    if (strcmp(op, "open") == 0)
-        return apps_attach(&master->apps, app, asked, &master->endpoints, change, reply, text);
-    if (!master->apps.at[app].is_open)
-        return err_set(text, EXIT_INTERNAL, ERR_INVALID, "there is no such app");
-    apps_detach(&master->apps, app, &master->endpoints, change);
-    takeover_app_closed(master, app);
+    return value ? host_state_change(master, value, change, reply, text) : malformed(text);
+}
+
+/* Workers write what waits before they confirm. */
+static int perform_flush(struct master *master, struct span asked, struct buf *change,
+                         struct buf *reply, struct err_text *text)
+{
+    (void)master, (void)asked, (void)change, (void)reply, (void)text;
     return 0;
+}
+
+static int perform_service_state(struct master *master, struct span asked, struct buf *change,
+                                 struct buf *reply, struct err_text *text)
+{
+    (void)change;
+    return service_state_answer(master, asked, reply, text);
+}
+
+static int perform_sslcert(struct master *master, struct span asked, struct buf *change,
+                           struct buf *reply, struct err_text *text)
+{
+    (void)change;
+    return host_state_certificates(master, asked, reply, text);
+}
+
+/* TALLY_APPS: it names none. */
+static unsigned place_of(struct span asked)
+{
+    const char *index = pairs_find(asked, "app");
+    unsigned long place = index ? strtoul(index, NULL, 10) : TALLY_APPS;
+
+    return place < TALLY_APPS ? (unsigned)place : TALLY_APPS;
+}
+
+static int perform_open(struct master *master, struct span asked, struct buf *change,
+                        struct buf *reply, struct err_text *text)
+{
+    unsigned place = place_of(asked);
+
+    return place < TALLY_APPS
+               ? apps_attach(&master->apps, place, asked, &master->endpoints, change, reply, text)
+               : malformed(text);
+}
+
+static int perform_close(struct master *master, struct span asked, struct buf *change,
+                         struct buf *reply, struct err_text *text)
+{
+    unsigned place = place_of(asked);
+
+    (void)reply;
+    if (place == TALLY_APPS)
+        return malformed(text);
+    if (!master->apps.at[place].is_open)
+        return err_set(text, EXIT_INTERNAL, ERR_INVALID, "there is no such app");
+    apps_detach(&master->apps, place, &master->endpoints, change);
+    takeover_app_closed(master, place);
+    return 0;
+}
+
+host_perform_fn *host_performer(struct span asked)
+{
+    static const struct {
+        const char *op;
+        host_perform_fn *perform;
+    } all[] = {
+        {"state", perform_state},
+        {"flush", perform_flush},
+        {"servicestate", perform_service_state},
+        {"sslcert", perform_sslcert},
+        {"open", perform_open},
+        {"close", perform_close},
+    };
+    const char *op = pairs_find(asked, "op");
+
+    for (size_t i = 0; op && i < sizeof(all) / sizeof(all[0]); i++)
+        if (strcmp(op, all[i].op) == 0)
+            return all[i].perform;
+    return NULL;
 }
 
 /* ---- the process ---- */

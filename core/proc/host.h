@@ -29,10 +29,12 @@ void host_stop(struct master *master);
 void host_post(struct master *master, enum ipc_kind kind, unsigned value, struct span text);
 uint32_t host_generation(const struct master *master);
 
-/* A question that only the registrar has, and its answer, as perform in changes.c. */
-bool host_is_asked(struct span asked);
-int host_perform(struct master *master, struct span asked, struct buf *change, struct buf *reply,
-                 struct err_text *text);
+/* What answers a question that only the registrar has, as perform in changes.c; NULL: it is
+ * another.
+ */
+typedef int host_perform_fn(struct master *master, struct span asked, struct buf *change,
+                            struct buf *reply, struct err_text *text);
+host_perform_fn *host_performer(struct span asked);
 
 /* A worker serves; none will any more in this slot. */
 void host_worker_serves(struct master *master, unsigned slot);

@@ -84,6 +84,7 @@ static bool has_requests(const struct hosted *hosted)
 static void start(struct hosted *hosted)
 {
     struct master *master = hosted->all->master;
+
     if (hosted->state != HOSTED_RESTS || master->state == MASTER_STOPPING)
         return;
     hosted->pid = host_launch(&hosted->row->app, &hosted->row->user, master->host.path);

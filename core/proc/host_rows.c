@@ -59,7 +59,7 @@ static int read_all(struct host_rows *rows, const char *rest, struct err_text *t
 
 static bool is_hosted(const struct served_app *app)
 {
-    return app->is_open && buf_len(&app->kept) > 0;
+    return app->is_open && app->kept.count > 0;
 }
 
 static const struct host_row *row_of(const struct host_rows *rows, unsigned place)
@@ -132,7 +132,7 @@ static void release_others(const struct host_rows *rows, struct apps *apps)
 {
     for (unsigned i = 0; i < TALLY_APPS; i++)
         if (row_of(rows, i) == NULL)
-            buf_fini(&apps->at[i].kept);
+            prefix_list_fini(&apps->at[i].kept);
 }
 
 /* ---- as the rows say ---- */

@@ -264,7 +264,6 @@ int host_state_begin(struct master *master, struct err_text *text)
     const struct sslcerts *records = &host->state.sslcerts;
 
     warn_of_addresses(&host->state);
-
     return records->count ? host_certificates_use(&host->certificates, records, records, text) : 0;
 }
 

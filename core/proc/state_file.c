@@ -64,21 +64,6 @@ static struct span absolute(const char *variable, bool is_list)
     return value && value[0] == '/' && length < PATH_MAX / 2 ? span_of(value, length) : SPAN_NONE;
 }
 
-bool state_file_real(const char *path, char real[PATH_MAX])
-{
-    const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
-    char dir[PATH_MAX];
-    size_t length;
-
-    if (realpath(path, real))
-        return true;
-    snprintf(dir, sizeof(dir), "%.*s", slash ? (int)(slash - path + 1) : 1, slash ? path : ".");
-    if (errno != ENOENT || realpath(dir, real) == NULL)
-        return false;
-    length = strlen(real);
-    return snprintf(real + length, PATH_MAX - length, "/%s", name) < (int)(PATH_MAX - length);
-}
-
 int state_file_default(char path[PATH_MAX], struct err_text *text)
 {
     struct span service = absolute("STATE_DIRECTORY", true);
@@ -131,6 +116,23 @@ static int follow_all(char path[PATH_MAX], struct err_text *text)
         code = follow(path, text);
     }
     return code;
+}
+
+bool state_file_real(const char *path, char real[PATH_MAX])
+{
+    char file[PATH_MAX], dir[PATH_MAX];
+    const char *slash;
+    size_t length;
+
+    if (snprintf(file, sizeof(file), "%s", path) >= (int)sizeof(file) || follow_all(file, NULL) < 0)
+        return false;
+    slash = strrchr(file, '/');
+    snprintf(dir, sizeof(dir), "%.*s", slash ? (int)(slash - file + 1) : 1, slash ? file : ".");
+    if (realpath(dir, real) == NULL)
+        return false;
+    length = strlen(real);
+    return snprintf(real + length, PATH_MAX - length, "/%s", slash ? slash + 1 : file) <
+           (int)(PATH_MAX - length);
 }
 
 /* ---- reading ---- */

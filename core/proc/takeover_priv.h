@@ -67,6 +67,7 @@ struct takeover {
     uint64_t waits[MAX_WORKERS]; /* by its worker, a bit an app: requests have waited */
 };
 
+/* Where a host listens for its successor. ERR_TOO_LARGE for a path that is too long. */
 int takeover_address(const struct master *master, struct sockaddr_un *address);
 
 /* A master's own; made when there is none. */

@@ -22,7 +22,7 @@ enum ipc_kind {
     IPC_STOP,    /* stop accepting, finish what runs, end; value: 1: a new host has this one's
                     place, and cares for what waits */
     IPC_CHANNEL, /* a descriptor: one end of a channel. In a host: value: the app; slot, process,
-                    worker, most, column, credentials. In an attached app: value: the app */
+                    worker, uid, most, column, credentials. In an attached app: value: the app */
     /* to the master */
     IPC_LOADING,  /* value: the index of the app that is loaded now */
     IPC_READY,    /* the apps are loaded; the settings that they asked for */

@@ -56,11 +56,16 @@ static void demand(struct dispatch *dispatch)
     dispatch->parts.demand(dispatch->parts.owner);
 }
 
+static void demand_what_waits(struct dispatch *dispatch)
+{
+    if (!dispatch->is_served && app_waits_since_us(dispatch->app) != 0)
+        demand(dispatch);
+}
+
 void dispatch_demand_again(struct dispatch *dispatch)
 {
     dispatch->demanded = false;
-    if (!dispatch->is_served && app_waits_since_us(dispatch->app) != 0)
-        demand(dispatch);
+    demand_what_waits(dispatch);
 }
 
 static bool has_room(void *context)
@@ -113,8 +118,7 @@ void dispatch_links_changed(struct dispatch *dispatch)
         dispatch_place_free(dispatch);
     else
         is_our_turn(dispatch); /* who has let ours go first */
-    if (!is_served && app_waits_since_us(dispatch->app) != 0)
-        demand(dispatch);
+    demand_what_waits(dispatch);
 }
 
 /* Another worker of the host may have taken the last place in between. */

@@ -61,7 +61,7 @@ void dispatch_woken(struct dispatch *dispatch);
 struct dispatch_peer {
     uint64_t process; /* never given to another */
     unsigned worker;
-    uid_t uid;
+    uid_t uid;             /* whose it is */
     int64_t most_running;  /* requests that it takes from all workers of the host together */
     unsigned column;       /* of its running requests in the tally (tally_peer_take) */
     bool gets_credentials; /* Authorization and Proxy-Authorization are passed on to it */

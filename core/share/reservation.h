@@ -45,9 +45,8 @@ struct reservation_wish {
 
 /*
  * 0; ERR_INVALID for a URL or a holder that is none, ERR_NOT_FOUND for an unknown one unless it
- * was_there, ERR_EXISTS
- * when the URL is reserved, ERR_STATE when a reservation of its port has the other scheme,
- * ERR_LIMIT.
+ * was_there, ERR_EXISTS when the URL is reserved, ERR_STATE when a reservation of its port has the
+ * other scheme, ERR_LIMIT.
  */
 int reservations_add(struct reservations *list, const struct reservation_wish *wish,
                      struct err_text *text);

@@ -53,9 +53,8 @@ void state_write_sslcert(const struct sslcert *record, const char *unusable, str
 /*
  * Reads what state_write wrote, or people did, into an empty state; "" is nothing. Users and groups
  * whom the machine does not know are no fault: an account that is deleted, or a directory of them
- * that is down, must not cost the others what is theirs. ERR_INVALID, and
- * the state is empty: "line 7: …" says what is wrong there: no JSON, an unknown key, a record that
- * could not be added.
+ * that is down, must not cost the others what is theirs. ERR_INVALID, and the state is empty:
+ * "line 7: …" says what is wrong there: no JSON, an unknown key, a record that could not be added.
  */
 int state_read(struct state *state, struct span text, struct err_text *why);
 

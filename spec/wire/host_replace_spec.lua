@@ -8,6 +8,7 @@ local peer = require("spec.support.peer")
 local ports = require("spec.support.ports")
 local server = require("spec.support.server")
 local sys = require("moonquay.probe").sys
+local temp = require("spec.support.temp")
 
 local CLIENTS = server.sanitized and 15 or 60
 
@@ -251,6 +252,18 @@ time.sleep(60)]]):format(host.socket) }, { env = { LD_PRELOAD = false } }))
     host:http("add urlacl url=http://localhost:8124/new/ user=#12345")
     assert.equal(2, #host:http("show urlacl").urlacl)
     assert.truthy(assert(io.open(host.state)):read("a"):find("8124/new/", 1, true))
+  end)
+
+  it("takes a link for the file that it leads to, also while there is none yet", function()
+    host:stop()
+    local links = temp.dir()
+    local link = links.path .. "/state.json"
+    assert(os.execute(("ln -s %s/real.json %s"):format(links.path, link)))
+    host = hosts.start({ state = link })
+    local new = host:replacement()
+    assert.same({ exit = 0 }, host.server:wait(20))
+    assert.equal(0, new:stop())
+    links:remove()
   end)
 
   it("is not kept up by one that says nothing any more; others are told", function()
