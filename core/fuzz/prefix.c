@@ -301,6 +301,8 @@ static bool slow_host(const struct url_prefix *prefix, struct span field, struct
         len++;
     if (len > 0 && field.at[len - 1] == '.')
         len--;
+    if (len > URL_PREFIX_MAX_HOST)
+        return false;
     if (!prefix->subdomains)
         return span_eq_nocase(own, span_of(field.at, len));
     for (size_t i = 0; i < len; i++)

@@ -63,10 +63,10 @@ struct prefix_match {
 
 /*
  * Finds the owner of a request. host_field is the Host field's value, or the authority of an
- * absolute target: a port and one last dot in it are ignored, and it may be empty; whether it is
- * well-formed is not judged here. local_ip is the canonical text of the local address, without
- * brackets; it may be empty unless prefix_port_needs_ip. Fills match when PREFIX_FOUND; scratch is
- * used for paths that must be cooked first.
+ * absolute target: a port and one last dot in it are ignored, and it may be empty. A name of more
+ * than URL_PREFIX_MAX_HOST bytes is none; nothing else is judged here. local_ip is the canonical
+ * text of the local address, without brackets; it may be empty unless prefix_port_needs_ip. Fills
+ * match when PREFIX_FOUND; scratch is used for paths that must be cooked first.
  */
 enum prefix_found prefix_port_match(const struct prefix_port *port, struct span host_field,
                                     struct span local_ip, const struct target *target,

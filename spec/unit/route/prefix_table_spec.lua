@@ -141,6 +141,15 @@ describe("the Host field of a request", function()
     end)
   end
 
+  it("asks for no name below *.c when it is longer than any in the DNS: 253 bytes", function()
+    local longest = ("x"):rep(251) .. ".c"
+    assert.equal(5, owner(prefixes, longest .. "/"))
+    assert.equal(5, owner(prefixes, longest .. ".:80/"))
+    for _, host in ipairs({ "x" .. longest, "x" .. longest .. ":80", "x" .. longest .. "." }) do
+      assert.equal("no_host", owner(prefixes, host .. "/"))
+    end
+  end)
+
   it("is compared whole where one host is all that the port has", function()
     for _, name in ipairs({ "a", "ab", "abc", "abcd", "abcde", "abcdefg", "abcdefgh", "abcdefghi",
       "abcdefghijklmnop", "abcdefghijklmnopq", ("abcdefghij"):rep(4) }) do
