@@ -35,7 +35,8 @@ $(FUZZ_BUILD)/obj/%.o: core/%.c
 	@mkdir -p $(@D)
 	$(FUZZ_CC) $(FUZZ_FLAGS) -MMD -MP -c -o $@ $<
 
-# The corpus is copied, because libFuzzer adds to it; found inputs are tried first.
+# The corpus is copied, because libFuzzer adds to it; found inputs are tried first. What is found is
+# printed too: the folder may be on a machine that is gone by the time somebody reads it.
 $(FUZZ_TARGETS:%=fuzz-run-%): fuzz-run-%: $(FUZZ_BUILD)/bin/%
 	@work=$$(mktemp -d) && trap 'rm -rf "$$work"' EXIT && mkdir -p "$$work/corpus" core/fuzz/found && \
 	cp core/fuzz/corpus/$*/* "$$work/corpus" && \
@@ -44,7 +45,9 @@ $(FUZZ_TARGETS:%=fuzz-run-%): fuzz-run-%: $(FUZZ_BUILD)/bin/%
 	    -artifact_prefix=core/fuzz/found/$*- "$$work/corpus" >"$$work/log" 2>&1; then \
 	    echo "fuzz $*: $$(sed -n 's/^Done \([0-9]*\) runs in \([0-9]*\).*/\1 inputs in \2 s/p' "$$work/log"), nothing found"; \
 	else \
-	    tail -n 100 "$$work/log"; echo "fuzz $*: FAILED, see above and core/fuzz/found"; exit 1; \
+	    tail -n 100 "$$work/log"; \
+	    for input in $$(sed -n 's/.*Test unit written to //p' "$$work/log"); do echo "$$input, in base64:"; base64 "$$input"; done; \
+	    echo "fuzz $*: FAILED, see above and core/fuzz/found"; exit 1; \
 	fi
 
 -include $(shell find $(FUZZ_BUILD)/obj -name '*.d' 2>/dev/null)
